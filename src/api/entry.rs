@@ -1,0 +1,143 @@
+//! What every request passes on its way in, and every answer on its way out.
+
+use std::future::{Future, poll_fn};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id of a request that is taken over from the client, in characters.
+const REQUEST_ID_CHARS: usize = 128;
+
+/// Header fields of a request, at most.
+const MAX_FIELDS: usize = 64;
+
+/// Names the request, and gives every failure the one shape: a panic's, too.
+pub(super) async fn frame(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let mut response = caught(next.run(request)).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        problem.render(&mut response, id.to_str().unwrap_or_default());
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The client's own id for the request, where it is one that is safe to repeat; else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:".contains(b);
+    let given = headers.get(REQUEST_ID).filter(|id| (1..=REQUEST_ID_CHARS).contains(&id.len()));
+    if let Some(id) = given.filter(|id| id.as_bytes().iter().all(safe)) {
+        return id.clone();
+    }
+    // An id is there to find a log line by: without randomness it is a bad one, and the request is answered all the same.
+    let random = getrandom::u64().unwrap_or_default();
+    HeaderValue::try_from(format!("req_{random:016x}")).unwrap_or(HeaderValue::from_static("req_0"))
+}
+
+/// A handler's panic is its request's failure alone, and the connection lives on.
+async fn caught(handler: impl Future<Output = Response>) -> Response {
+    let mut handler = pin!(handler);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Problem::internal("a handler panicked").into_response()))
+    })
+    .await
+}
+
+/// Lets in whoever may ask. Without API keys that is everybody who can reach the loopback address, but no web page that
+/// had its own name resolve to it; a key in `Authorization` is to be checked here, too.
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    match check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn check(request: &Request) -> Result<(), Problem> {
+    if request.headers().len() > MAX_FIELDS {
+        let message = format!("A request has at most {MAX_FIELDS} header fields.");
+        return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers", message));
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    if second.is_some() {
+        return Err(Problem::malformed("malformed_host", "A request has one Host header."));
+    }
+    let loopback = host.is_some_and(|host| is_loopback(host.as_bytes()));
+    // A request may also name the whole URL, and that outranks the header (RFC 9112, section 3.2.2).
+    let target = request.uri().authority().is_none_or(|target| is_loopback(target.as_str().as_bytes()));
+    if loopback && target {
+        return Ok(());
+    }
+    let message = "Without API keys the server answers only to loopback names: use localhost, 127.0.0.1 or [::1].";
+    Err(Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", message))
+}
+
+/// Whether a `Host` names this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.
+fn is_loopback(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((name, port)) if name.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()) => ("localhost", port),
+            _ => return false,
+        },
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let port_is_one = port.is_empty() || port.strip_prefix(':').is_some_and(digits);
+    port_is_one && (name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_names_are_told_from_others() {
+        for host in ["localhost", "LocalHost:4080", "127.0.0.1", "127.9.8.7:1", "[::1]", "[::1]:4080", "localhost:"] {
+            assert!(is_loopback(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com",
+            "10.0.0.1",
+            "[::2]",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "localhost:x",
+            "0.0.0.0",
+            "localhost@example.com",
+            "0x7f.1",
+            "\u{e4}",
+        ] {
+            assert!(!is_loopback(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_taken_over_when_it_is_safe() {
+        let id = |given: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_static(given));
+            request_id(&headers)
+        };
+        assert_eq!(id("trace-1.2:3_4"), "trace-1.2:3_4");
+        for unsafe_one in ["", "a b", "<script>", "\"quoted\""] {
+            assert!(id(unsafe_one).to_str().unwrap().starts_with("req_"), "{unsafe_one}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Why a request was not answered with what it asked for, and the one shape that every such answer has.
+//!
+//! `detail` is for clients of the seed, `error` for OpenAI's. What went wrong inside is for the log; whoever asked gets
+//! the request's id, by which it is found there.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::domain::rejection::{Invalid, Rejection};
+use crate::runtime::Error;
+
+/// Seconds after which a client may find storage or server back.
+const UNAVAILABLE_RETRY: u64 = 5;
+
+/// Seconds after which a client may find the queue shorter: it holds half a second's work.
+const OVERLOADED_RETRY: u64 = 1;
+
+/// A request that failed.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    /// Stable and machine-readable.
+    pub(super) code: &'static str,
+    /// The field or parameter that is wrong, if it is one.
+    pub(super) param: Option<Cow<'static, str>>,
+    /// For a person.
+    pub(super) message: String,
+    /// Seconds.
+    retry_after: Option<u64>,
+    /// For the log alone.
+    cause: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, param: None, message: message.into(), retry_after: None, cause: None }
+    }
+
+    /// What was sent is not even well-formed.
+    pub(super) fn malformed(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// What was sent is well-formed, but `param` is not what it may be.
+    pub(super) fn invalid(param: impl Into<Cow<'static, str>>, code: &'static str, message: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message) }
+    }
+
+    pub(super) fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
+    }
+
+    /// The router adds the `Allow` header.
+    pub(super) fn method_not_allowed() -> Self {
+        let message = "This path does not take this method; the Allow header lists those that it takes.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    /// Storage could not be read or written.
+    pub(super) fn storage(cause: impl fmt::Display) -> Self {
+        let message = "Storage is failing. What was being written is known once the server was restarted.";
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_failing", message);
+        Self { retry_after: Some(UNAVAILABLE_RETRY), cause: Some(cause.to_string()), ..problem }
+    }
+
+    /// A fault of this program.
+    pub(super) fn internal(cause: impl fmt::Display) -> Self {
+        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The server has failed.");
+        Self { cause: Some(cause.to_string()), ..problem }
+    }
+
+    /// The engine takes nothing. Its words are for the log, unless they are the ones that say nothing of the inside.
+    pub(super) fn unavailable(why: &str) -> Self {
+        if !why.starts_with("The server is shutting down") {
+            return Self::storage(why);
+        }
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", why);
+        Self { retry_after: Some(UNAVAILABLE_RETRY), ..problem }
+    }
+
+    /// Leaves the log out of it.
+    pub(super) fn unlogged(self) -> Self {
+        Self { cause: None, ..self }
+    }
+
+    /// Speaks of the field `from` as `to`, where it speaks of that.
+    pub(super) fn renamed(self, from: &str, to: &'static str) -> Self {
+        if from == to || self.param.as_deref() != Some(from) {
+            return self;
+        }
+        Self { param: Some(to.into()), message: self.message.replace(from, to), ..self }
+    }
+
+    /// The `type` of OpenAI's errors.
+    fn kind(&self) -> &'static str {
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS => "overloaded_error",
+            status if status.is_server_error() => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    /// Writes itself into the response that carried it; headers that are there already stay.
+    pub(super) fn render(self, response: &mut Response, request_id: &str) {
+        let message = match &self.cause {
+            None => self.message.clone(),
+            Some(cause) => {
+                tracing::error!(request_id, code = self.code, %cause, "a request failed");
+                format!("{} The request's id is {request_id}.", self.message)
+            }
+        };
+        let error = json!({"message": message, "type": self.kind(), "param": self.param, "code": self.code});
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        *response.status_mut() = self.status;
+        *response.body_mut() = Body::from(json!({"detail": message, "error": error}).to_string());
+    }
+}
+
+/// The answer is written by [`entry::frame`](super::entry::frame), which knows the request's id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(Invalid { param, code, message }: Invalid) -> Self {
+        Self::invalid(param, code, message)
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let message = rejection.to_string();
+        let (status, code) = match rejection {
+            Rejection::Invalid(invalid) => return invalid.into(),
+            Rejection::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            Rejection::Conflict { code, .. } => (StatusCode::CONFLICT, code),
+            Rejection::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale_version"),
+            Rejection::AlreadyRetried => (StatusCode::BAD_REQUEST, "already_retried"),
+            Rejection::Unreadable { why } => return Self::storage(why),
+            // An outcome's, which no client sends.
+            Rejection::NotInFlight => return Self::internal(message),
+        };
+        Self::new(status, code, message)
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Rejected(rejection) => rejection.into(),
+            Error::Overloaded => {
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message);
+                Self { retry_after: Some(OVERLOADED_RETRY), ..problem }
+            }
+            Error::Unavailable(why) => Self::unavailable(&why),
+        }
+    }
+}

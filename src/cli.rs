@@ -1,0 +1,80 @@
+//! The command line: thin, it reads arguments and calls the library.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod demo;
+mod render;
+mod replay;
+mod serve;
+
+/// Delivers signed webhooks about jobs, reliably, from one binary.
+#[derive(Debug, Parser)]
+#[command(name = "hookledger", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the main job in one process: jobs, a receiver that misbehaves, retries, a dead letter and its retry
+    Demo,
+    /// Serves the HTTP API and delivers webhooks
+    Serve(serve::Args),
+    /// Rebuilds the views from the log of a data directory, prints them, and says whether they equal the stored ones
+    Replay(replay::Args),
+}
+
+/// Where everything is kept.
+#[derive(Debug, clap::Args)]
+struct DataDir {
+    /// The data directory
+    #[arg(long, env = "HOOKLEDGER_DATA_DIR", default_value = "./hookledger-data", value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+/// Runs the command that the arguments name. Exit codes: 0, 1 for a failure, 2 for usage or configuration.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("HOOKLEDGER_LOG");
+    let fallback = if matches!(cli.command, Command::Demo) { "error" } else { "info" };
+    tracing_subscriber::fmt()
+        .with_writer(anstream::stderr)
+        .with_env_filter(filter.unwrap_or_else(|_| fallback.into()))
+        .with_target(false)
+        .init();
+    let result = match cli.command {
+        Command::Demo => demo::run(),
+        Command::Serve(args) => serve::run(&args),
+        Command::Replay(args) => replay::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Usage(message)) => fail(&message, 2),
+        Err(Failed::Run(message)) => fail(&message, 1),
+    }
+}
+
+fn fail(message: &str, code: u8) -> ExitCode {
+    anstream::eprintln!("hookledger: {message}");
+    ExitCode::from(code)
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+enum Failed {
+    /// The arguments or the configuration: exit code 2.
+    Usage(String),
+    /// What was tried did not work: exit code 1.
+    Run(String),
+}
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self::Run(error.to_string())
+    }
+}

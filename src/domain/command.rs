@@ -1,0 +1,73 @@
+//! What is asked for, or has come to pass, before it is decided what that means.
+
+use super::id::{DeadLetterId, DeliveryId, JobId};
+use super::job::{JobSpec, Report};
+use super::outcome::Outcome;
+
+/// A request to the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a command lives for one decision; registrations are every third of them"
+)]
+pub enum Command {
+    /// Register a job.
+    Register {
+        /// Its id.
+        id: JobId,
+        /// What it is registered with.
+        spec: JobSpec,
+    },
+    /// A worker reports.
+    Report {
+        /// The job.
+        job: JobId,
+        /// The version that the worker has seen, if it is to be held to that.
+        if_match: Option<u64>,
+        /// What it reports.
+        report: Report,
+    },
+    /// Ask the job's worker to stop.
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// The job's completion window has run out.
+    Expire {
+        /// The job.
+        job: JobId,
+    },
+    /// The schedule has chosen the delivery for an attempt.
+    StartAttempt {
+        /// The delivery.
+        delivery: DeliveryId,
+    },
+    /// An attempt has ended.
+    RecordOutcome {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Which attempt.
+        attempt: u32,
+        /// What it came to.
+        outcome: Outcome,
+    },
+    /// An attempt was in flight when the process ended, or is when it is about to.
+    RecordInterruption {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Whether the process ended without warning.
+        crashed: bool,
+    },
+    /// Try a dead letter once more.
+    RetryDeadLetter {
+        /// The dead letter.
+        id: DeadLetterId,
+        /// Also when a retry has succeeded already.
+        force: bool,
+    },
+    /// Delete a dead letter.
+    DeleteDeadLetter {
+        /// The dead letter.
+        id: DeadLetterId,
+    },
+}

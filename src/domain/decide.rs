@@ -1,0 +1,245 @@
+//! What a command means: the events that it causes, or why it is refused.
+
+use std::time::Duration;
+
+use super::command::Command;
+use super::delivery::{AttemptEnd, DeadLetter, Delivery, DeliveryState};
+use super::event::Event;
+use super::id::{DeadLetterId, DeliveryId, JobId};
+use super::job::{Job, JobSpec, Report, Status};
+use super::outcome::{Outcome, excerpt};
+use super::rejection::Rejection;
+use super::retry::{Verdict, judge};
+use super::state::State;
+use super::time::Timestamp;
+use super::webhook::{Destination, EventKind, Webhook};
+
+/// How often a crash may interrupt one attempt before that counts as a failure: an attempt that takes the process with
+/// it must not do so for ever.
+const MAX_INTERRUPTIONS: u32 = 3;
+
+/// What a decision needs from outside: the time, and an id for the delivery that it may schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// The time now.
+    pub now: Timestamp,
+    /// An id that no delivery has; a command schedules one delivery at most.
+    pub delivery: DeliveryId,
+}
+
+type Decision = Result<Vec<Event>, Rejection>;
+
+/// Decides what `command` means for a job in `state`. No events: it already holds.
+///
+/// What the command names has to be at hand in `state`, where it exists: the job, the delivery, and the job's newest
+/// progress delivery.
+///
+/// # Errors
+/// Says why the command is refused; nothing is to be recorded then.
+pub fn decide(state: &State, command: &Command, stamp: Stamp) -> Decision {
+    match command {
+        Command::Register { id, spec } => register(state, id, spec, stamp),
+        Command::Report { job, if_match, report } => {
+            let job = known_job(state, job)?;
+            report.check()?;
+            match if_match {
+                Some(version) if *version != job.version => Err(Rejection::Stale { version: job.version }),
+                _ => self::report(state, job, report, stamp),
+            }
+        }
+        Command::Cancel { job } => cancel(state, known_job(state, job)?, stamp),
+        Command::Expire { job } => {
+            let job = known_job(state, job)?;
+            let due = !job.status.is_terminal() && job.times.expires_at <= stamp.now;
+            if due { self::report(state, job, &Report::of(Status::Expired), stamp) } else { Ok(Vec::new()) }
+        }
+        Command::StartAttempt { delivery } => start_attempt(known_delivery(state, *delivery)?),
+        Command::RecordOutcome { delivery, attempt, outcome } => {
+            record_outcome(state, known_delivery(state, *delivery)?, *attempt, outcome, stamp.now)
+        }
+        Command::RecordInterruption { delivery, crashed } => {
+            record_interruption(state, known_delivery(state, *delivery)?, *crashed, stamp.now)
+        }
+        Command::RetryDeadLetter { id, force } => retry_dead_letter(state, known_dead_letter(state, *id)?, *force),
+        Command::DeleteDeadLetter { id } => {
+            let letter = known_dead_letter(state, *id)?;
+            Ok(vec![Event::DeadLetterDeleted { delivery: letter.delivery, dead_letter: letter.id }])
+        }
+    }
+}
+
+fn known_job<'a>(state: &'a State, id: &JobId) -> Result<&'a Job, Rejection> {
+    state.job(id).ok_or_else(|| Rejection::not_found("batch", id))
+}
+
+fn known_delivery(state: &State, id: DeliveryId) -> Result<&Delivery, Rejection> {
+    state.delivery(id).ok_or_else(|| Rejection::not_found("delivery", id))
+}
+
+fn known_dead_letter(state: &State, id: DeadLetterId) -> Result<&DeadLetter, Rejection> {
+    state.dead_letter(id).ok_or_else(|| Rejection::not_found("dead letter", id))
+}
+
+fn register(state: &State, id: &JobId, spec: &JobSpec, stamp: Stamp) -> Decision {
+    if let Some(job) = state.job(id) {
+        let message = format!("A batch with id '{id}' exists already, and was registered with another body.");
+        let taken = Rejection::Conflict { code: "id_taken", message };
+        return if job.spec == *spec { Ok(Vec::new()) } else { Err(taken) };
+    }
+    spec.check(state.policy.allow_http)?;
+    let expires_at = stamp.now.plus(spec.window()?);
+    let mut events = vec![Event::JobRegistered { spec: spec.clone(), expires_at }];
+    let job = Job::registered(id.clone(), spec.clone(), expires_at, stamp.now, super::id::Seq::ZERO);
+    events.extend(report(state, &job, &spec.report, stamp)?);
+    Ok(events)
+}
+
+fn report(state: &State, job: &Job, report: &Report, stamp: Stamp) -> Decision {
+    let news = job.news(report);
+    if news.is_empty() {
+        return Ok(Vec::new());
+    }
+    if job.status.is_terminal() {
+        let message = format!("The batch is {}: a terminal status and its report never change.", job.status);
+        return Err(Rejection::Conflict { code: "illegal_transition", message });
+    }
+    let (event, kind) = match news.status {
+        Some(to) if !job.status.may_become(to) => {
+            let message = format!("A batch that is {} can't become {to}.", job.status);
+            return Err(Rejection::Conflict { code: "illegal_transition", message });
+        }
+        Some(to) => (Event::JobTransitioned { report: news }, to.event_kind()),
+        None => (Event::ProgressReported { report: news }, Some(EventKind::Progress)),
+    };
+    let mut events = vec![event];
+    let webhook = job.spec.webhook.as_ref();
+    if let Some((webhook, kind)) = webhook.zip(kind).filter(|(webhook, kind)| webhook.wants(*kind)) {
+        events.extend(unsent_progress(state, job).map(|delivery| Event::DeliverySuperseded { delivery }));
+        events.push(scheduled(state, job, webhook, kind, stamp.delivery));
+    }
+    Ok(events)
+}
+
+/// The job's progress delivery that waits for an attempt, which newer news makes pointless. A retried dead letter never
+/// is: it was asked for.
+fn unsent_progress(state: &State, job: &Job) -> Option<DeliveryId> {
+    let delivery = state.delivery(job.progress?)?;
+    let waits = matches!(delivery.state, DeliveryState::Pending { .. }) && delivery.dead_letter.is_none();
+    waits.then_some(delivery.id)
+}
+
+fn scheduled(state: &State, job: &Job, webhook: &Webhook, kind: EventKind, delivery: DeliveryId) -> Event {
+    let default_timeout = u32::try_from(state.policy.timeout.as_secs()).unwrap_or(u32::MAX);
+    Event::DeliveryScheduled {
+        delivery,
+        destination: Destination::Webhook(job.id.clone()),
+        kind,
+        max_attempts: webhook.max_retries.unwrap_or(state.policy.max_attempts).max(1),
+        timeout: webhook.timeout.unwrap_or(default_timeout),
+    }
+}
+
+fn cancel(state: &State, job: &Job, stamp: Stamp) -> Decision {
+    match job.status {
+        Status::Cancelling | Status::Cancelled => Ok(Vec::new()),
+        _ => report(state, job, &Report::of(Status::Cancelling), stamp),
+    }
+}
+
+fn start_attempt(delivery: &Delivery) -> Decision {
+    match delivery.state {
+        DeliveryState::Pending { .. } => {
+            Ok(vec![Event::AttemptStarted { delivery: delivery.id, attempt: delivery.next_attempt() }])
+        }
+        _ => Err(attempt_in_flight()),
+    }
+}
+
+fn attempt_in_flight() -> Rejection {
+    let message = "An attempt of this delivery is under way. Wait for its end, then ask again.".to_owned();
+    Rejection::Conflict { code: "attempt_in_flight", message }
+}
+
+fn record_outcome(state: &State, delivery: &Delivery, attempt: u32, outcome: &Outcome, now: Timestamp) -> Decision {
+    if delivery.state != DeliveryState::InFlight || delivery.attempt() != attempt {
+        return Err(Rejection::NotInFlight);
+    }
+    let answered = outcome.result.as_ref().ok();
+    let end = AttemptEnd {
+        duration_ms: outcome.duration_ms,
+        status_code: outcome.status_code(),
+        error: outcome.error(),
+        excerpt: answered.map(|response| excerpt(response.excerpt.as_bytes())).filter(|text| !text.is_empty()),
+    };
+    Ok(match judge(outcome, now) {
+        Verdict::Delivered => vec![Event::AttemptSucceeded { delivery: delivery.id, attempt, end }],
+        Verdict::Retry { asked } => failed(state, delivery, end, Retry::Allowed { asked }, now),
+        Verdict::Final => failed(state, delivery, end, Retry::Pointless, now),
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Retry {
+    Allowed { asked: Option<Duration> },
+    Pointless,
+}
+
+/// A failed attempt: another one, or the end of the delivery.
+fn failed(state: &State, delivery: &Delivery, end: AttemptEnd, retry: Retry, now: Timestamp) -> Vec<Event> {
+    let (id, attempt) = (delivery.id, delivery.attempt());
+    let outdated = is_outdated(state, delivery);
+    let wait = match retry {
+        Retry::Allowed { asked } if attempt < delivery.max_attempts && !outdated => {
+            Some(asked.unwrap_or_else(|| state.policy.backoff.wait(id, attempt)))
+        }
+        Retry::Allowed { .. } | Retry::Pointless => None,
+    };
+    let retry_at = wait.map(|wait| now.plus(wait));
+    let mut events = vec![Event::AttemptFailed { delivery: id, attempt, end, retry_at }];
+    if outdated {
+        events.push(Event::DeliverySuperseded { delivery: id });
+    } else if retry_at.is_none() {
+        let dead_letter = delivery.dead_letter.unwrap_or(DeadLetterId(state.totals.last_dead_letter + 1));
+        events.push(Event::DeliveryExhausted { delivery: id, dead_letter });
+    }
+    events
+}
+
+/// Whether newer news of the job has made this delivery pointless while its attempt was under way. A retried dead
+/// letter never is: it was asked for.
+fn is_outdated(state: &State, delivery: &Delivery) -> bool {
+    delivery.kind == EventKind::Progress
+        && delivery.dead_letter.is_none()
+        && state.job(&delivery.job).is_some_and(|job| job.progress != Some(delivery.id))
+}
+
+fn record_interruption(state: &State, delivery: &Delivery, crashed: bool, now: Timestamp) -> Decision {
+    let (DeliveryState::InFlight, Some(attempt)) = (delivery.state, delivery.attempts.last()) else {
+        return Err(Rejection::NotInFlight);
+    };
+    if !crashed || attempt.interruptions + 1 < MAX_INTERRUPTIONS {
+        let mut events = vec![Event::AttemptInterrupted { delivery: delivery.id, attempt: attempt.number, crashed }];
+        events.extend(is_outdated(state, delivery).then_some(Event::DeliverySuperseded { delivery: delivery.id }));
+        return Ok(events);
+    }
+    let error =
+        format!("interrupted {MAX_INTERRUPTIONS} times by a crash of the process; what became of it is unknown");
+    let end = AttemptEnd { error: Some(error), ..AttemptEnd::default() };
+    Ok(failed(state, delivery, end, Retry::Allowed { asked: None }, now))
+}
+
+/// Whether a dead letter may be sent again is a question to its history.
+fn retry_dead_letter(state: &State, letter: &DeadLetter, force: bool) -> Decision {
+    let delivery = known_delivery(state, letter.delivery)?;
+    if delivery.is_active() {
+        return Err(attempt_in_flight());
+    }
+    if delivery.delivered_at.is_some() && !force {
+        return Err(Rejection::AlreadyRetried);
+    }
+    let forced = delivery.delivered_at.is_some();
+    Ok(vec![Event::RedeliveryRequested { delivery: delivery.id, forced }])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! What decisions are made on: jobs, deliveries and dead letters by id.
+//!
+//! A state need not hold everything: the engine brings in what a command is about before it asks. Whatever an event
+//! changes is noted as touched, so that exactly those rows are written.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::delivery::{DeadLetter, Delivery};
+use super::id::{DeadLetterId, DeliveryId, JobId};
+use super::job::Job;
+use super::retry::Backoff;
+
+/// The configuration that decisions depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether `http` destinations may be registered.
+    pub allow_http: bool,
+    /// The total number of attempts of webhooks that name none.
+    pub max_attempts: u32,
+    /// The time for a whole attempt of webhooks that name none.
+    pub timeout: Duration,
+    /// How long to wait between attempts.
+    pub backoff: Backoff,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { allow_http: false, max_attempts: 3, timeout: Duration::from_secs(30), backoff: Backoff::default() }
+    }
+}
+
+/// What is counted over the whole log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// The number of the newest dead letter.
+    pub last_dead_letter: u64,
+    /// How many dead letters there are, the deleted ones left out.
+    pub dead_letters: u64,
+}
+
+/// Something with a row of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entity {
+    /// A job.
+    Job(JobId),
+    /// A delivery.
+    Delivery(DeliveryId),
+    /// A dead letter.
+    DeadLetter(DeadLetterId),
+    /// The [`Totals`].
+    Totals,
+}
+
+/// Jobs, deliveries and dead letters, as far as they are at hand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// The configuration.
+    pub policy: Policy,
+    pub(super) jobs: HashMap<JobId, Job>,
+    pub(super) deliveries: HashMap<DeliveryId, Delivery>,
+    pub(super) dead_letters: HashMap<DeadLetterId, DeadLetter>,
+    pub(super) totals: Totals,
+    /// What events have changed, and whether it went from active to finished or back.
+    pub(super) touched: BTreeMap<Entity, bool>,
+}
+
+impl State {
+    /// An empty state.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// The job of that id, if it is at hand.
+    #[must_use]
+    pub fn job(&self, id: &JobId) -> Option<&Job> {
+        self.jobs.get(id)
+    }
+
+    /// The delivery of that id, if it is at hand.
+    #[must_use]
+    pub fn delivery(&self, id: DeliveryId) -> Option<&Delivery> {
+        self.deliveries.get(&id)
+    }
+
+    /// The dead letter of that number, if it is at hand.
+    #[must_use]
+    pub fn dead_letter(&self, id: DeadLetterId) -> Option<&DeadLetter> {
+        self.dead_letters.get(&id)
+    }
+
+    /// What is counted over the whole log.
+    #[must_use]
+    pub const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Every job at hand, in no order.
+    pub fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// Every delivery at hand, in no order.
+    pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> {
+        self.deliveries.values()
+    }
+
+    /// Every dead letter at hand, in no order.
+    pub fn dead_letters(&self) -> impl Iterator<Item = &DeadLetter> {
+        self.dead_letters.values()
+    }
+
+    /// Brings in a job as its row has it.
+    pub fn bring_job(&mut self, job: Job) {
+        self.jobs.insert(job.id.clone(), job);
+    }
+
+    /// Brings in a delivery as its row has it.
+    pub fn bring_delivery(&mut self, delivery: Delivery) {
+        self.deliveries.insert(delivery.id, delivery);
+    }
+
+    /// Brings in a dead letter as its row has it.
+    pub fn bring_dead_letter(&mut self, dead_letter: DeadLetter) {
+        self.dead_letters.insert(dead_letter.id, dead_letter);
+    }
+
+    /// Brings in the totals as their row has them.
+    pub const fn bring_totals(&mut self, totals: Totals) {
+        self.totals = totals;
+    }
+
+    /// How many jobs and deliveries are at hand.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.jobs.len() + self.deliveries.len()
+    }
+
+    /// Whether nothing is at hand.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Lets go of everything but the totals: their rows can bring it back.
+    pub fn let_go(&mut self) {
+        self.jobs.clear();
+        self.deliveries.clear();
+        self.dead_letters.clear();
+    }
+
+    /// What events have changed since this was last asked, and for each whether it went from active to finished or back.
+    pub fn take_touched(&mut self) -> BTreeMap<Entity, bool> {
+        std::mem::take(&mut self.touched)
+    }
+
+    pub(super) fn touch(&mut self, entity: Entity) {
+        self.touched.entry(entity).or_default();
+    }
+
+    pub(super) fn touch_moved(&mut self, entity: Entity) {
+        self.touched.insert(entity, true);
+    }
+}

@@ -1,0 +1,382 @@
+//! The engine: one owner of all state, stepped from outside with the time, its inputs and the free slots for attempts.
+//!
+//! A step decides on its inputs in order, chooses what is due, and appends all of it in one commit together with the rows
+//! that it changes. What it gives back (replies, attempts to be made) is true only because that commit came first.
+//!
+//! ```text
+//! inputs ─▶ decide, evolve ─▶ expiries ─▶ due attempts ─▶ commit ─▶ replies, attempts
+//! ```
+//!
+//! After a failed commit the state is ahead of the log. The engine is then to be thrown away, and another opened on the log.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::attempt::Attempt;
+use crate::domain::command::Command;
+use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::event::{Envelope, Event};
+use crate::domain::id::{DeliveryId, JobId, Seq};
+use crate::domain::job::JobSpec;
+use crate::domain::outcome::{Failure, FailureKind, Outcome};
+use crate::domain::rejection::Rejection;
+use crate::domain::state::State;
+use crate::domain::time::Timestamp;
+use crate::domain::webhook::{Destination, authority};
+use crate::domain::{Stamp, decide, evolve};
+use crate::log::{EventLog, LogError, LogReader, RowWrite};
+use crate::schedule::Schedule;
+use crate::secrets::Secrets;
+use crate::signature::Secret;
+use crate::{payload, views, views::Views};
+
+mod at_hand;
+mod exchange;
+mod ids;
+pub mod replay;
+
+pub use exchange::{Answer, EngineError, Input, Retried, Settings, Step, Ticket, When};
+use ids::DeliveryIds;
+
+/// How many jobs and deliveries are kept at hand between steps; beyond that all are let go, for their rows can bring
+/// them back. Enough for what is under way at once, and a few megabytes; a hundred
+/// where every job has as much metadata as it may.
+const AT_HAND: usize = 2048;
+
+/// How many jobs expire in one step at most: a commit stays small, and the rest follow in the next one.
+const EXPIRIES_PER_STEP: usize = 256;
+
+/// The engine. See the [module](self).
+pub struct Engine {
+    log: Box<dyn EventLog>,
+    reader: Arc<dyn LogReader>,
+    settings: Settings,
+    state: State,
+    schedule: Schedule,
+    expiries: BTreeSet<(Timestamp, JobId)>,
+    secrets: Secrets,
+    ids: DeliveryIds,
+    waiting: HashMap<DeliveryId, Vec<(Ticket, Retried)>>,
+    last_now: Timestamp,
+    /// Outcomes of attempts that were recorded as started and then could not be made: the next step takes them.
+    unmakeable: Vec<Input>,
+    draft: Draft,
+}
+
+/// What the step under way will commit and give back.
+#[derive(Default)]
+struct Draft {
+    events: Vec<Envelope>,
+    rows: Vec<RowWrite>,
+    payloads: HashMap<DeliveryId, Arc<[u8]>>,
+    started: Vec<DeliveryId>,
+    replies: Vec<(Ticket, Result<Answer, Rejection>)>,
+}
+
+impl Engine {
+    /// Opens an engine on `log`: takes up what was under way, and records which attempts were interrupted.
+    ///
+    /// `entropy` is to be drawn anew for every opening; ids are made from it.
+    ///
+    /// # Errors
+    /// When the log can't be read, or not written.
+    pub fn open(
+        log: Box<dyn EventLog>,
+        settings: Settings,
+        entropy: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Self, EngineError> {
+        let reader = log.reader();
+        let (secrets, key_row) = Secrets::open(&*reader, ids::derive(entropy, b"secrets"))?;
+        let mut engine = Self {
+            state: State::new(settings.policy),
+            schedule: Schedule::new(settings.per_destination),
+            expiries: BTreeSet::new(),
+            ids: DeliveryIds::new(entropy),
+            waiting: HashMap::new(),
+            last_now: now,
+            unmakeable: Vec::new(),
+            draft: Draft { rows: key_row.into_iter().collect(), ..Draft::default() },
+            log,
+            reader,
+            settings,
+            secrets,
+        };
+        engine.recover(now)?;
+        Ok(engine)
+    }
+
+    /// What was under way is found through the rows of what is active: opening takes time in that, not in the history.
+    fn recover(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        let reader = Arc::clone(&self.reader);
+        let views = Views::new(&*reader);
+        self.state.bring_totals(views.totals()?);
+        self.expiries = views.active_jobs()?.into_iter().map(|job| (job.times.expires_at, job.id)).collect();
+        let longest_wait = self.settings.policy.backoff.cap.max(Duration::from_hours(1)).saturating_mul(2);
+        for delivery in views.active_deliveries()? {
+            match delivery.state {
+                // A clock that was set back while nothing ran must not make a wait longer than any wait is.
+                DeliveryState::Pending { due } => {
+                    self.schedule.wait(delivery.id, &authority(&delivery.url), due.min(now.plus(longest_wait)));
+                }
+                _ => self.take(Input::of(Command::RecordInterruption { delivery: delivery.id, crashed: true }), now)?,
+            }
+        }
+        self.commit()?;
+        self.draft = Draft::default();
+        Ok(())
+    }
+
+    /// Takes one step. `slots` is how many attempts may be started.
+    ///
+    /// # Errors
+    /// The engine is of no use after an error: nothing that was asked in this step may be taken as done, and what is
+    /// durable is known once another engine was opened on the log.
+    pub fn step(&mut self, now: Timestamp, inputs: Vec<Input>, slots: usize) -> Result<Step, EngineError> {
+        if now < self.last_now {
+            self.schedule.set_back(self.last_now.since(now));
+        }
+        self.last_now = now;
+        for input in std::mem::take(&mut self.unmakeable).into_iter().chain(inputs) {
+            self.take(input, now)?;
+        }
+        for job in self.expired(now) {
+            self.take(Input::of(Command::Expire { job }), now)?;
+        }
+        for delivery in self.schedule.due(now, slots) {
+            self.take(Input::of(Command::StartAttempt { delivery }), now)?;
+        }
+        self.commit()?;
+        let draft = std::mem::take(&mut self.draft);
+        let attempts = draft.started.iter().filter_map(|&id| self.make(id, &draft.payloads)).collect();
+        if self.state.len() > AT_HAND {
+            self.state.let_go();
+        }
+        Ok(Step { replies: draft.replies, attempts, tail: self.log.tail() })
+    }
+
+    /// When a step is due although nothing comes in; `None` when nothing waits.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        if !self.unmakeable.is_empty() {
+            return Some(self.last_now);
+        }
+        let expiry = self.expiries.first().map(|(at, _)| *at);
+        [self.schedule.next_due(), expiry].into_iter().flatten().min()
+    }
+
+    /// Whether a step could start an attempt at once, were there a slot for it.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.schedule.is_ready()
+    }
+
+    /// The deliveries with an attempt in flight, in no order.
+    pub fn in_flight(&self) -> impl Iterator<Item = DeliveryId> {
+        self.schedule.in_flight()
+    }
+
+    /// The end of the log.
+    #[must_use]
+    pub fn tail(&self) -> Seq {
+        self.log.tail()
+    }
+
+    /// The reading side of the engine's log.
+    #[must_use]
+    pub fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.reader)
+    }
+
+    /// Takes out the jobs whose time has run out: whatever is decided, they are not asked about again.
+    fn expired(&mut self, now: Timestamp) -> Vec<JobId> {
+        let mut expired = Vec::new();
+        while expired.len() < EXPIRIES_PER_STEP && self.expiries.first().is_some_and(|(at, _)| *at <= now) {
+            expired.extend(self.expiries.pop_first().map(|(_, job)| job));
+        }
+        expired
+    }
+
+    /// Decides on one input and drafts what follows from it.
+    fn take(&mut self, input: Input, now: Timestamp) -> Result<(), EngineError> {
+        let Input { mut command, secret, reply } = input;
+        if let Err(error) = self.bring(&command) {
+            self.refuse(&command, reply, Rejection::Unreadable { why: error.to_string() });
+            return Ok(());
+        }
+        self.name_secret(&mut command, secret.as_ref());
+        let stamp = Stamp { now, delivery: self.ids.next(now) };
+        match decide(&self.state, &command, stamp) {
+            Ok(events) => {
+                for event in events {
+                    self.record(&command, event, secret.as_ref(), now)?;
+                }
+                self.answer(&command, reply, now);
+            }
+            Err(rejection) => self.refuse(&command, reply, rejection),
+        }
+        Ok(())
+    }
+
+    /// Tells whoever asked. What nobody asked for is the engine's own, and should not have been refused.
+    fn refuse(&mut self, command: &Command, reply: Option<(Ticket, When)>, rejection: Rejection) {
+        if let Some((ticket, _)) = reply {
+            self.draft.replies.push((ticket, Err(rejection)));
+            return;
+        }
+        tracing::error!(%rejection, ?command, "a command of the engine's own was refused");
+        if let Command::StartAttempt { delivery } = command {
+            self.schedule.remove(*delivery);
+        }
+    }
+
+    /// Writes the secret's id into the command, so that events carry that and never the secret.
+    fn name_secret(&self, command: &mut Command, secret: Option<&Secret>) {
+        if let (Command::Register { spec: JobSpec { webhook: Some(webhook), .. }, .. }, Some(secret)) =
+            (command, secret)
+        {
+            webhook.secret = Some(self.secrets.id(secret));
+        }
+    }
+
+    /// Gives an event its place in the log, and moves the state by it.
+    fn record(
+        &mut self,
+        command: &Command,
+        event: Event,
+        secret: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let job = match (command, event.delivery()) {
+            (
+                Command::Register { id: job, .. }
+                | Command::Report { job, .. }
+                | Command::Cancel { job }
+                | Command::Expire { job },
+                _,
+            ) => job.clone(),
+            (_, delivery) => {
+                let known = delivery.and_then(|id| self.state.delivery(id)).map(|delivery| delivery.job.clone());
+                known.ok_or_else(|| LogError::corrupt("a delivery's row", "it is missing"))?
+            }
+        };
+        let seq = self.draft.events.last().map_or(self.log.tail(), |event| event.seq).next();
+        let prev = self.state.job(&job).map_or(Seq::ZERO, |job| job.head);
+        let envelope = Envelope { seq, at: now, job, prev, event };
+        evolve(&mut self.state, &envelope)?;
+        self.follow(&envelope, secret);
+        self.draft.events.push(envelope);
+        Ok(())
+    }
+
+    /// What else an event means: the payload is made, the schedule and the expiries are kept, the secret is.
+    fn follow(&mut self, envelope: &Envelope, secret: Option<&Secret>) {
+        if let Some(delivery) = envelope.event.delivery().and_then(|id| self.state.delivery(id)) {
+            match delivery.state {
+                DeliveryState::Pending { due } => self.schedule.wait(delivery.id, &authority(&delivery.url), due),
+                DeliveryState::InFlight => {}
+                _ => self.schedule.remove(delivery.id),
+            }
+        }
+        let Some(job) = self.state.job(&envelope.job) else { return };
+        match &envelope.event {
+            Event::JobRegistered { expires_at, .. } => {
+                self.expiries.insert((*expires_at, job.id.clone()));
+                self.draft.rows.extend(secret.and_then(|secret| self.secrets.keep(secret)));
+            }
+            Event::JobTransitioned { .. } if job.status.is_terminal() => {
+                self.expiries.remove(&(job.times.expires_at, job.id.clone()));
+            }
+            Event::DeliveryScheduled { delivery, .. } => {
+                let Some(scheduled) = self.state.delivery(*delivery) else { return };
+                let body: Arc<[u8]> = payload::body(job, scheduled).into();
+                self.draft.rows.extend(views::payload(*delivery, &body));
+                self.draft.payloads.insert(*delivery, body);
+            }
+            Event::AttemptStarted { delivery, .. } => self.draft.started.push(*delivery),
+            _ => {}
+        }
+    }
+
+    /// Drafts the replies that a command makes due: its own, and of whoever waits for the attempt that it ends.
+    fn answer(&mut self, command: &Command, reply: Option<(Ticket, When)>, now: Timestamp) {
+        if let Command::RecordOutcome { delivery, .. } = command {
+            let end = self.state.delivery(*delivery).and_then(|delivery| delivery.attempts.last()?.end.as_ref());
+            let success = end.map(|end| end.error.is_none());
+            for (ticket, retried) in self.waiting.remove(delivery).unwrap_or_default() {
+                let retried = Retried { success, retried_at: Some(now), ..retried };
+                self.draft.replies.push((ticket, Ok(Answer::Retried(retried))));
+            }
+        }
+        let Some((ticket, when)) = reply else { return };
+        let answer = match command {
+            Command::Register { id: job, .. } | Command::Report { job, .. } | Command::Cancel { job } => {
+                self.state.job(job).map(|job| Answer::Job(Box::new(job.clone())))
+            }
+            Command::RetryDeadLetter { id, force } => self.state.dead_letter(*id).map(|letter| {
+                let job = letter.job.clone();
+                Answer::Retried(Retried { id: *id, job, success: None, retried_at: None, forced: *force })
+            }),
+            _ => None,
+        };
+        match (answer, when, command) {
+            (Some(Answer::Retried(retried)), When::Attempted, Command::RetryDeadLetter { id, .. }) => {
+                if let Some(letter) = self.state.dead_letter(*id) {
+                    self.waiting.entry(letter.delivery).or_default().push((ticket, retried));
+                }
+            }
+            (answer, ..) => self.draft.replies.push((ticket, Ok(answer.unwrap_or(Answer::Done)))),
+        }
+    }
+
+    /// Everything drafted, and the rows that it changes, at once.
+    fn commit(&mut self) -> Result<(), LogError> {
+        let after = self.log.tail();
+        let mut rows = std::mem::take(&mut self.draft.rows);
+        rows.extend(views::changes(&mut self.state, after));
+        if self.draft.events.is_empty() && rows.is_empty() {
+            return Ok(());
+        }
+        self.log.commit(after, &self.draft.events, &rows).map(drop)
+    }
+
+    /// An attempt that was recorded as started; one that can't be made has failed, and holds up no other.
+    fn make(&mut self, id: DeliveryId, payloads: &HashMap<DeliveryId, Arc<[u8]>>) -> Option<Attempt> {
+        let error = match self.attempt(id, payloads) {
+            Ok(attempt) => return Some(attempt),
+            Err(error) => error,
+        };
+        tracing::error!(delivery = %id, %error, "an attempt can't be made");
+        let attempt = self.state.delivery(id).map_or(0, Delivery::attempt);
+        let detail = "what is to be sent could not be read; see the server's log".into();
+        let outcome = Outcome { duration_ms: 0, result: Err(Failure { kind: FailureKind::Internal, detail }) };
+        self.unmakeable.push(Input::of(Command::RecordOutcome { delivery: id, attempt, outcome }));
+        None
+    }
+
+    /// An attempt that was recorded as started, with everything that making it needs.
+    fn attempt(&self, id: DeliveryId, payloads: &HashMap<DeliveryId, Arc<[u8]>>) -> Result<Attempt, LogError> {
+        let missing = |what: &str| LogError::corrupt(format!("the {what} of delivery {id}"), "it is missing");
+        let delivery = self.state.delivery(id).ok_or_else(|| missing("row"))?;
+        let body = match payloads.get(&id) {
+            Some(body) => Arc::clone(body),
+            None => Views::new(&*self.reader).payload(id)?.ok_or_else(|| missing("payload"))?.into(),
+        };
+        let Destination::Webhook(job) = &delivery.destination;
+        let job = self.state.job(job).ok_or_else(|| missing("batch"))?;
+        let secret = match job.spec.webhook.as_ref().and_then(|webhook| webhook.secret) {
+            Some(secret) => Some(Secrets::find(&*self.reader, secret)?.ok_or_else(|| missing("secret"))?),
+            None => self.settings.global_secret.clone(),
+        };
+        Ok(Attempt {
+            delivery: id,
+            number: delivery.attempt(),
+            kind: delivery.kind,
+            url: delivery.url.clone(),
+            timeout: Duration::from_secs(u64::from(delivery.timeout)),
+            body,
+            secrets: secret.into_iter().collect(),
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! What goes into the engine, and what comes out of it.
+
+use std::fmt;
+
+use crate::attempt::Attempt;
+use crate::domain::IllegalTransition;
+use crate::domain::command::Command;
+use crate::domain::id::{DeadLetterId, JobId, Seq};
+use crate::domain::job::Job;
+use crate::domain::rejection::Rejection;
+use crate::domain::state::Policy;
+use crate::domain::time::Timestamp;
+use crate::log::LogError;
+use crate::signature::Secret;
+
+/// What the engine is configured with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What decisions depend on.
+    pub policy: Policy,
+    /// Signs for webhooks that have no secret of their own.
+    pub global_secret: Option<Secret>,
+    /// Attempts in flight at most to one scheme, host and port.
+    pub per_destination: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { policy: Policy::default(), global_secret: None, per_destination: 32 }
+    }
+}
+
+/// Names whoever waits for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u64);
+
+/// When a reply is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// As soon as the command is durable.
+    Committed,
+    /// When the attempt that the command asks for has ended.
+    Attempted,
+}
+
+/// A command on its way into the engine.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The command.
+    pub command: Command,
+    /// The secret of the webhook that the command registers, which no event carries.
+    pub secret: Option<Secret>,
+    /// Who waits for a reply, and for what.
+    pub reply: Option<(Ticket, When)>,
+}
+
+impl Input {
+    /// A command whose outcome nobody waits for.
+    #[must_use]
+    pub const fn of(command: Command) -> Self {
+        Self { command, secret: None, reply: None }
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The job as it is now.
+    Job(Box<Job>),
+    /// The dead letter's retry.
+    Retried(Retried),
+    /// It is done, and there is nothing to show.
+    Done,
+}
+
+/// A retry of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retried {
+    /// The dead letter.
+    pub id: DeadLetterId,
+    /// The job that it tells of.
+    pub job: JobId,
+    /// Whether the attempt succeeded; `None` while it has not ended.
+    pub success: Option<bool>,
+    /// When it ended.
+    pub retried_at: Option<Timestamp>,
+    /// Whether it was asked for with force.
+    pub forced: bool,
+}
+
+/// What a step gives back.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// Replies, each to be given once.
+    pub replies: Vec<(Ticket, Result<Answer, Rejection>)>,
+    /// Attempts to be made, each recorded as started.
+    pub attempts: Vec<Attempt>,
+    /// The end of the log.
+    pub tail: Seq,
+}
+
+/// Why the engine can't go on.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The log failed.
+    Log(LogError),
+    /// An event does not follow from the state: a fault of this program, or a damaged row.
+    Illegal(IllegalTransition),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log(error) => error.fmt(f),
+            Self::Illegal(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+impl From<LogError> for EngineError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+impl From<IllegalTransition> for EngineError {
+    fn from(error: IllegalTransition) -> Self {
+        Self::Illegal(error)
+    }
+}

@@ -1,0 +1,285 @@
+//! The log on disk, in sled 0.34.
+//!
+//! sled's `flush` alone is not durable against a power cut: it mostly asks the kernel to begin writing. So after each
+//! flush its file is synced through a handle of our own, then the high-water mark is raised, and only then is a commit
+//! acknowledged. Every commit ends that way, also those that nobody waits for: sled reuses freed segments of its file,
+//! so a batch that was never synced can damage older data.
+//!
+//! sled's decoding asserts; a panic inside it is caught here and becomes an error.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::mark::HighWaterMark;
+use super::{EventLog, LogError, LogReader, Order, Row, RowWrite, check_commit, codec};
+use crate::clock;
+use crate::domain::event::Envelope;
+use crate::domain::id::Seq;
+
+/// Memory that sled may use for pages, in bytes.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Large enough that no value up to [`MAX_VALUE`](super::MAX_VALUE) is kept in a file of its own.
+const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// How often, and how long apart, a lock is asked for: the lock of a process that was just killed goes with a delay.
+const LOCK_TRIES: u32 = 30;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// A log in a directory.
+pub struct SledLog {
+    reader: Arc<SledReader>,
+    /// sled's own file, for the sync that it does not make.
+    db_file: File,
+    mark: HighWaterMark,
+    failed: bool,
+}
+
+struct SledReader {
+    db: sled::Db,
+    /// The newest durable position: readers see events up to here.
+    durable: AtomicU64,
+    /// The directory is ours for as long as anyone reads it. Dropped after the store, for it comes after it.
+    _lock: File,
+}
+
+impl SledLog {
+    /// Opens the log in `directory`, and makes it (readable by its owner only) where there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] when another process has it open, [`LogError::Corrupt`] when it ends before what was
+    /// acknowledged or can't be read, [`LogError::Newer`] when a newer version of this program wrote it.
+    pub fn open(directory: &Path) -> Result<Self, LogError> {
+        let shown = directory.display();
+        let store = directory.join("log");
+        create_private(directory, &store)
+            .map_err(|error| LogError::io(format!("can't make the data directory {shown}"), error))?;
+        let lock = lock(directory)?;
+        let db = open_store(directory, &store)?;
+        let db_file = File::open(store.join("db")).map_err(|error| LogError::io("can't open the log's file", error))?;
+        let reader = SledReader { db, durable: AtomicU64::new(0), _lock: lock };
+        let tail = reader.find_tail()?;
+        let mark_path = directory.join("acknowledged");
+        let (mut mark, acknowledged) = HighWaterMark::open(&mark_path)
+            .map_err(|error| LogError::io(format!("can't open {}", mark_path.display()), error))?;
+        match acknowledged {
+            Some(acknowledged) if acknowledged > tail => {
+                let why = format!("it ends at position {tail}, but position {acknowledged} was acknowledged");
+                return Err(LogError::corrupt("the log's end", why));
+            }
+            None if tail > Seq::ZERO => {
+                tracing::warn!(path = %mark_path.display(), "no readable mark of what was acknowledged; a lost tail would not be noticed");
+            }
+            _ => {}
+        }
+        // What was found is durable from here on: a commit that was never acknowledged may be in it.
+        sync(&reader.db, &db_file, &mut mark, tail)
+            .and_then(|()| mark.sync().map_err(|error| error.to_string()))
+            .and_then(|()| sync_directories(&[directory, &store]).map_err(|error| error.to_string()))
+            .map_err(|why| LogError::io("can't sync the log", why))?;
+        reader.durable.store(tail.0, Ordering::Release);
+        Ok(Self { reader: Arc::new(reader), db_file, mark, failed: false })
+    }
+
+    fn write(&mut self, sealed: Vec<codec::SealedWrite>, tail: Seq) -> Result<(), String> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in sealed {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.reader.db.apply_batch(batch).map_err(|error| error.to_string())?;
+        sync(&self.reader.db, &self.db_file, &mut self.mark, tail)
+    }
+}
+
+/// Flush, sync, raise the mark: in this order, before anything is acknowledged.
+fn sync(db: &sled::Db, db_file: &File, mark: &mut HighWaterMark, tail: Seq) -> Result<(), String> {
+    db.flush().map_err(|error| error.to_string())?;
+    db_file.sync_data().map_err(|error| error.to_string())?;
+    mark.raise(tail).map_err(|error| error.to_string())
+}
+
+/// What is stored is for its owner alone, secrets among it: the store's directory is closed also where the data directory
+/// was there before, with wider rights that are not ours to change.
+fn create_private(directory: &Path, store: &Path) -> std::io::Result<()> {
+    let is_new = !directory.exists();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(store)?;
+    fs::set_permissions(store, fs::Permissions::from_mode(0o700))?;
+    // A new directory is found after a power cut only when its parent was synced.
+    let path = directory.canonicalize()?;
+    path.parent().filter(|_| is_new).map_or(Ok(()), |parent| sync_directories(&[parent]))
+}
+
+/// New files are found after a power cut only when their directories were synced as well.
+fn sync_directories(directories: &[&Path]) -> std::io::Result<()> {
+    directories.iter().try_for_each(|directory| File::open(directory)?.sync_all())
+}
+
+/// sled has a lock of its own on its file, and asks for it once. It goes with the same delay as ours, and perhaps after it.
+fn open_store(directory: &Path, store: &Path) -> Result<sled::Db, LogError> {
+    let config = sled::Config::new()
+        .path(store)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
+        .use_compression(false)
+        .flush_every_ms(None);
+    for _ in 0..LOCK_TRIES {
+        match guarded("opening the log", || config.open()) {
+            Err(LogError::Io { why, .. }) if why.contains("could not acquire lock") => clock::pause(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
+    Err(LogError::Locked { path: directory.display().to_string() })
+}
+
+fn lock(directory: &Path) -> Result<File, LogError> {
+    let path = directory.join("lock");
+    let cant = |error: std::io::Error| LogError::io(format!("can't lock {}", path.display()), error);
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(cant)?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => clock::pause(LOCK_PAUSE),
+            Err(fs::TryLockError::Error(error)) => return Err(cant(error)),
+        }
+    }
+    Err(LogError::Locked { path: directory.display().to_string() })
+}
+
+/// Runs something of sled's, whose panics become errors.
+fn guarded<T>(what: &str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, LogError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Corruption { .. })) => {
+            Err(LogError::corrupt("the storage engine's file", format!("{what} found damage")))
+        }
+        Ok(Err(error)) => Err(LogError::io(what, error)),
+        Err(panic) => {
+            let message = panic_message(&*panic);
+            Err(LogError::corrupt("the storage engine's file", format!("{what} failed an internal check: {message}")))
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+impl EventLog for SledLog {
+    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+        if self.failed {
+            return Err(LogError::Indeterminate { why: "an earlier commit failed".into() });
+        }
+        check_commit(self.tail(), after, events)?;
+        let sealed = codec::seal_commit(events, rows)?;
+        let tail = events.last().map_or(after, |event| event.seq);
+        let written = catch_unwind(AssertUnwindSafe(|| self.write(sealed, tail)));
+        match written.unwrap_or_else(|panic| Err(panic_message(&*panic).to_owned())) {
+            Ok(()) => {
+                self.reader.durable.store(tail.0, Ordering::Release);
+                Ok(tail)
+            }
+            Err(why) => {
+                self.failed = true;
+                Err(LogError::Indeterminate { why })
+            }
+        }
+    }
+
+    fn tail(&self) -> Seq {
+        self.reader.tail()
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::clone(&self.reader) as Arc<dyn LogReader>
+    }
+}
+
+impl Drop for SledLog {
+    fn drop(&mut self) {
+        if let Err(error) = self.mark.sync() {
+            tracing::warn!(%error, "the mark of what was acknowledged could not be synced");
+        }
+    }
+}
+
+impl SledReader {
+    fn tail(&self) -> Seq {
+        Seq(self.durable.load(Ordering::Acquire))
+    }
+
+    fn find_tail(&self) -> Result<Seq, LogError> {
+        let last = guarded("looking for the log's end", || self.db.scan_prefix(b"f").next_back().transpose())?;
+        let Some((key, sealed)) = last else { return Ok(Seq::ZERO) };
+        let seq = codec::frame_seq(&key).ok_or_else(|| LogError::corrupt("the log's end", "its key is no position"))?;
+        codec::events(std::iter::once(Ok((key, sealed))), Seq(seq.0.saturating_sub(1)), seq).map(|_| seq)
+    }
+}
+
+impl LogReader for SledReader {
+    fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
+        let last = Seq(self.tail().0.min(after.0.saturating_add(limit as u64)));
+        if last <= after {
+            return Ok(Vec::new());
+        }
+        let mut stored = self.db.range(codec::frame_key(after.next())..=codec::frame_key(Seq(u64::MAX)));
+        let frames = std::iter::from_fn(|| guarded("reading events", || stored.next().transpose()).transpose());
+        codec::events(frames, after, last)
+    }
+
+    fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
+        let mut stored = self.db.range(codec::frame_key(seq)..=codec::frame_key(Seq(u64::MAX)));
+        let frame = guarded("reading an event", || stored.next().transpose())?;
+        codec::event(frame, seq)
+    }
+
+    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+        let key = codec::row_key(key);
+        let sealed = guarded("reading a row", || self.db.get(&key))?;
+        sealed.map(|sealed| codec::open_row(&key, &sealed)).transpose()
+    }
+
+    fn rows(&self, prefix: &[u8], order: Order, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError> {
+        let mut start = codec::row_key(prefix);
+        let mut end = successor(&start);
+        match (order, after) {
+            (Order::Ascending, Some(after)) => start = start.max([&codec::row_key(after)[..], &[0]].concat()),
+            (Order::Descending, Some(after)) => end = end.min(codec::row_key(after)),
+            (_, None) => {}
+        }
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        let mut range = self.db.range(start..end);
+        let mut next = || match order {
+            Order::Ascending => range.next(),
+            Order::Descending => range.next_back(),
+        };
+        let mut rows = Vec::new();
+        while rows.len() < limit {
+            let Some((key, sealed)) = guarded("reading rows", || next().transpose())? else { break };
+            rows.push((key[1..].to_vec(), codec::open_row(&key, &sealed)?));
+        }
+        Ok(rows)
+    }
+}
+
+/// The first key after every key that begins with `prefix`, which begins with a letter.
+fn successor(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}

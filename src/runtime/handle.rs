@@ -1,0 +1,216 @@
+//! The way into a running engine, for threads and for tasks alike.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use crate::domain::command::Command;
+use crate::domain::id::{DeadLetterId, JobId, Seq};
+use crate::domain::job::{Job, JobSpec, Report};
+use crate::domain::rejection::Rejection;
+use crate::engine::{Answer, Retried, When};
+use crate::log::LogReader;
+use crate::signature::Secret;
+use crate::views::Views;
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// It was refused, and nothing was recorded.
+    Rejected(Rejection),
+    /// Too much is waiting already. Come back in a moment; nothing was recorded.
+    Overloaded,
+    /// Storage failed, or the engine is shutting down. Whether it was recorded is known after a restart.
+    Unavailable(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Overloaded => f.write_str("Too many requests are waiting. Come back in a moment."),
+            Self::Unavailable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Whether the engine takes commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Serving,
+    Stopping,
+    Failing(String),
+}
+
+const STOPPING: &str = "The server is shutting down.";
+
+/// A command on its way to the engine's thread.
+pub(super) struct Message {
+    pub(super) command: Command,
+    pub(super) secret: Option<Secret>,
+    pub(super) when: When,
+    pub(super) reply: Sender,
+}
+
+/// Gives a reply, once.
+pub(super) struct Sender(oneshot::Sender<Result<Answer, Error>>);
+
+impl Sender {
+    /// Whoever waited may have gone; what was recorded stays recorded.
+    pub(super) fn give(self, reply: Result<Answer, Error>) {
+        let _ = self.0.send(reply);
+    }
+}
+
+/// A reply that is on its way: [`wait`](Self::wait) for it in a thread, or `.await` it in a task.
+///
+/// The command was handed over when this was made; dropping it takes nothing back.
+#[must_use = "a command may be refused; the reply says so"]
+pub struct Reply<T> {
+    receiver: oneshot::Receiver<Result<Answer, Error>>,
+    read: fn(Answer) -> Option<T>,
+}
+
+impl<T> Reply<T> {
+    /// Blocks until what was asked for is durable, or was refused.
+    ///
+    /// # Errors
+    /// Says why it was not done.
+    ///
+    /// # Panics
+    /// In an asynchronous task: `.await` it there.
+    pub fn wait(self) -> Result<T, Error> {
+        let read = self.read;
+        read_reply(self.receiver.blocking_recv(), read)
+    }
+}
+
+impl<T> Future for Reply<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let read = self.read;
+        Pin::new(&mut self.receiver).poll(context).map(|reply| read_reply(reply, read))
+    }
+}
+
+fn read_reply<T>(
+    reply: Result<Result<Answer, Error>, oneshot::error::RecvError>,
+    read: fn(Answer) -> Option<T>,
+) -> Result<T, Error> {
+    let answer = reply.unwrap_or_else(|_| Err(Error::Unavailable(STOPPING.into())))?;
+    read(answer).ok_or_else(|| Error::Unavailable("The engine gave an answer to another question.".into()))
+}
+
+/// The way into a running engine. Cheap to clone; any number of threads and tasks may have one.
+#[derive(Clone)]
+pub struct Handle {
+    commands: crossbeam_channel::Sender<Message>,
+    reader: Arc<dyn LogReader>,
+    health: Arc<Mutex<Health>>,
+    tail: watch::Receiver<Seq>,
+}
+
+impl Handle {
+    pub(super) fn new(
+        commands: crossbeam_channel::Sender<Message>,
+        reader: Arc<dyn LogReader>,
+        health: Arc<Mutex<Health>>,
+        tail: watch::Receiver<Seq>,
+    ) -> Self {
+        Self { commands, reader, health, tail }
+    }
+
+    /// Registers a job under an id that the host has chosen. The same id with the same specification again gives the
+    /// job as it is; with another one it is a conflict.
+    ///
+    /// `secret` signs the job's webhook; it is kept beside the log, never in it.
+    pub fn register(&self, id: JobId, spec: JobSpec, secret: Option<Secret>) -> Reply<Job> {
+        self.send(Command::Register { id, spec }, secret, When::Committed, read_job)
+    }
+
+    /// Reports what a job's worker has to say. What already holds is no news and records nothing.
+    ///
+    /// With `if_match`, only when the job's version is still that one.
+    pub fn report(&self, job: JobId, report: Report, if_match: Option<u64>) -> Reply<Job> {
+        self.send(Command::Report { job, if_match, report }, None, When::Committed, read_job)
+    }
+
+    /// Asks a job's worker to stop: the job becomes `cancelling`.
+    pub fn cancel(&self, job: JobId) -> Reply<Job> {
+        self.send(Command::Cancel { job }, None, When::Committed, read_job)
+    }
+
+    /// Tries a dead letter once more. The reply comes with the attempt's end when `wait`, else as soon as it is durable
+    /// that the attempt will be made.
+    pub fn retry_dead_letter(&self, id: DeadLetterId, force: bool, wait: bool) -> Reply<Retried> {
+        let when = if wait { When::Attempted } else { When::Committed };
+        let read = |answer| if let Answer::Retried(retried) = answer { Some(retried) } else { None };
+        self.send(Command::RetryDeadLetter { id, force }, None, when, read)
+    }
+
+    /// Deletes a dead letter. The delivery's history stays.
+    pub fn delete_dead_letter(&self, id: DeadLetterId) -> Reply<()> {
+        self.send(Command::DeleteDeadLetter { id }, None, When::Committed, |_| Some(()))
+    }
+
+    /// What there is to see. Reads never wait for writes.
+    #[must_use]
+    pub fn views(&self) -> Views<'_> {
+        Views::new(&*self.reader)
+    }
+
+    /// The log itself.
+    #[must_use]
+    pub fn log(&self) -> &dyn LogReader {
+        &*self.reader
+    }
+
+    /// Waits until the log goes on beyond position `after`. Gives its end, which is `after` only when the engine has ended.
+    pub async fn beyond(&self, after: Seq) -> Seq {
+        let mut tail = self.tail.clone();
+        tail.wait_for(|tail| *tail > after).await.map_or(after, |tail| *tail)
+    }
+
+    /// Whether commands are taken.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn health(&self) -> Result<(), String> {
+        match &*self.health.lock() {
+            Health::Serving => Ok(()),
+            Health::Stopping => Err(STOPPING.into()),
+            Health::Failing(why) => Err(why.clone()),
+        }
+    }
+
+    fn send<T>(&self, command: Command, secret: Option<Secret>, when: When, read: fn(Answer) -> Option<T>) -> Reply<T> {
+        let (sender, receiver) = oneshot::channel();
+        let message = Message { command, secret, when, reply: Sender(sender) };
+        let refused = match self.health() {
+            Err(why) => Some((message, Error::Unavailable(why))),
+            Ok(()) => match self.commands.try_send(message) {
+                Ok(()) => None,
+                Err(crossbeam_channel::TrySendError::Full(message)) => Some((message, Error::Overloaded)),
+                Err(crossbeam_channel::TrySendError::Disconnected(message)) => {
+                    Some((message, Error::Unavailable(STOPPING.into())))
+                }
+            },
+        };
+        if let Some((message, error)) = refused {
+            message.reply.give(Err(error));
+        }
+        Reply { receiver, read }
+    }
+}
+
+fn read_job(answer: Answer) -> Option<Job> {
+    if let Answer::Job(job) = answer { Some(*job) } else { None }
+}

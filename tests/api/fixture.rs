@@ -1,0 +1,300 @@
+//! A server on a free port over a log in memory, a transport that does what it is told, and a client.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hookledger::api::{self, ApiOptions};
+use hookledger::domain::event::Envelope;
+use hookledger::domain::id::Seq;
+use hookledger::domain::outcome::{Outcome, Response};
+use hookledger::log::{EventLog, LogError, LogReader, RowWrite, memory::MemoryLog};
+use hookledger::runtime::{Handle, Options, Runtime};
+use hookledger::transport::{Request, Transport};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// The bound on everything that has to happen. Reaching it is a failure.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The secret of every webhook here. No answer may contain it.
+pub const SECRET: &str = "whsec_dGhpcy1tdXN0LW5ldmVyLWNvbWUtYmFjaw==";
+
+/// Where webhooks go here.
+pub const HOOK: &str = "https://receiver.example/hook";
+
+/// Answers every attempt with `status`, when `gate` lets it.
+pub struct Scripted {
+    pub status: AtomicU16,
+    gate: RwLock<()>,
+    began: Mutex<Sender<String>>,
+    /// The body of every attempt, when it begins.
+    pub attempts: Mutex<Receiver<String>>,
+}
+
+impl Scripted {
+    fn new() -> Self {
+        let (began, attempts) = mpsc::channel();
+        Self { status: 500.into(), gate: RwLock::default(), began: Mutex::new(began), attempts: Mutex::new(attempts) }
+    }
+
+    /// Waits for the beginning of an attempt, and gives its body.
+    pub fn next(&self) -> String {
+        self.attempts.lock().unwrap().recv_timeout(PATIENCE).expect("an attempt begins")
+    }
+
+    /// Runs `during` while no attempt ends.
+    pub fn holding<T>(&self, during: impl FnOnce() -> T) -> T {
+        let _held = self.gate.write().unwrap();
+        during()
+    }
+}
+
+impl Transport for Scripted {
+    fn send(&self, request: &Request) -> Outcome {
+        self.began.lock().unwrap().send(String::from_utf8(request.body.to_vec()).unwrap()).unwrap();
+        let _open = self.gate.read().unwrap();
+        let status = self.status.load(Ordering::SeqCst);
+        Outcome { duration_ms: 7, result: Ok(Response { status, excerpt: "an excerpt".into(), retry_after: None }) }
+    }
+}
+
+/// A log whose commits wait for a gate, and fail when told to.
+pub struct Gated {
+    log: MemoryLog,
+    pub faults: Arc<Faults>,
+}
+
+#[derive(Default)]
+pub struct Faults {
+    pub gate: RwLock<()>,
+    pub fail: AtomicBool,
+}
+
+impl EventLog for Gated {
+    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+        let _open = self.faults.gate.read().unwrap();
+        if self.faults.fail.load(Ordering::SeqCst) {
+            return Err(LogError::Indeterminate { why: "disk-detail-17".into() });
+        }
+        self.log.commit(after, events, rows)
+    }
+
+    fn tail(&self) -> Seq {
+        self.log.tail()
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        self.log.reader()
+    }
+}
+
+/// A running server.
+pub struct Api {
+    pub address: SocketAddr,
+    pub transport: Arc<Scripted>,
+    /// The same store, to be damaged.
+    pub log: MemoryLog,
+    pub faults: Arc<Faults>,
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<()>>,
+    agent: ureq::Agent,
+}
+
+impl Api {
+    pub fn start() -> Self {
+        Self::start_with(ApiOptions::default())
+    }
+
+    pub fn start_with(api_options: ApiOptions) -> Self {
+        let transport = Arc::new(Scripted::new());
+        let mut options = Options::default();
+        options.engine.policy.max_attempts = 1;
+        let memory = MemoryLog::new();
+        let log = memory.reopen();
+        let faults = Arc::new(Faults::default());
+        let gated = Gated { log: memory, faults: Arc::clone(&faults) };
+        let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, &options).unwrap();
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let (told, address) = mpsc::channel();
+        let server = thread::spawn(move || serve(handle, api_options, stopped, &told));
+        let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+        let agent = config.timeout_global(Some(PATIENCE)).build().new_agent();
+        let address = address.recv_timeout(PATIENCE).unwrap();
+        Self { address, transport, log, faults, runtime: Some(runtime), stop: Some(stop), server: Some(server), agent }
+    }
+
+    pub fn handle(&self) -> &Handle {
+        self.runtime.as_ref().unwrap().handle()
+    }
+
+    /// Ends the engine, not the server.
+    pub fn end_engine(&mut self) {
+        self.runtime.take().unwrap().shutdown();
+    }
+
+    /// Tells the server to stop.
+    pub fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the server's end.
+    pub fn join(&mut self) {
+        self.server.take().unwrap().join().unwrap();
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], b"")
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, &[], b"")
+    }
+
+    /// A `POST` without a body.
+    pub fn post_nothing(&self, path: &str) -> Answer {
+        self.send("POST", path, &[], b"")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send("PATCH", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let uri = format!("http://{}{path}", self.address);
+        let mut request = ureq::http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = if body.is_empty() && matches!(method, "GET" | "DELETE") {
+            self.agent.run(request.body(()).unwrap())
+        } else {
+            self.agent.run(request.body(body.to_vec()).unwrap())
+        };
+        let (head, mut body) = response.unwrap().into_parts();
+        let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
+        };
+        Answer::new(head.status.as_u16(), head.headers.iter().map(header).collect(), body.read_to_string().unwrap())
+    }
+
+    /// Sends bytes as they are, and reads the answer until the server closes.
+    pub fn send_raw(&self, bytes: &[u8]) -> Answer {
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(bytes).unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer");
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        Answer::new(status, lines.map(header).collect(), body.to_owned())
+    }
+
+    /// Registers a batch with a webhook that has a secret.
+    pub fn batch_with_webhook(&self, id: &str) -> Answer {
+        let answer = self.post("/v1/batches", &json!({"id": id, "webhook": {"url": HOOK, "secret": SECRET}}));
+        answer.expect(200)
+    }
+
+    /// Makes a dead letter of a new batch, and gives the body that was sent.
+    pub fn dead_letter(&self, id: &str) -> String {
+        self.batch_with_webhook(id);
+        self.transport.status.store(500, Ordering::SeqCst);
+        self.patch(&format!("/v1/batches/{id}"), &json!({"status": "completed"})).expect(200);
+        let body = self.transport.next();
+        self.until(&format!("/v1/batches/{id}"), |batch| batch["webhook_status"] == "failed");
+        body
+    }
+
+    /// Asks until `holds`.
+    pub fn until(&self, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let watch = hookledger::clock::Stopwatch::start();
+        while watch.elapsed() < PATIENCE {
+            let answer = self.get(path).expect(200);
+            if holds(&answer.body) {
+                return answer.body;
+            }
+            thread::yield_now();
+        }
+        panic!("{path} never came to that");
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(server) = self.server.take() {
+            let ended = server.join();
+            assert!(ended.is_ok() || thread::panicking());
+        }
+    }
+}
+
+fn serve(handle: Handle, options: ApiOptions, stopped: oneshot::Receiver<()>, told: &Sender<SocketAddr>) {
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    tokio.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        told.send(listener.local_addr().unwrap()).unwrap();
+        let stop = async { drop(stopped.await) };
+        api::serve(listener, handle, options, stop).await.unwrap();
+    });
+}
+
+/// An answer. Whatever it is, it has a request id and no secret.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Value,
+}
+
+impl Answer {
+    fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Self {
+        assert!(!body.contains(SECRET) && !body.contains("must-never"), "{body}");
+        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        let answer = Self { status, headers, body };
+        assert!(answer.header("x-request-id").is_some(), "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{answer:?}");
+        answer
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// Asserts the one shape of errors, whole. Gives the message.
+    #[track_caller]
+    pub fn expect_problem(&self, status: u16, code: &str, param: impl Into<Value>) -> &str {
+        let kind = match status {
+            429 => "overloaded_error",
+            500.. => "server_error",
+            _ => "invalid_request_error",
+        };
+        let message = self.body["detail"].as_str().unwrap_or_else(|| panic!("no detail: {self:?}"));
+        let error = json!({"message": message, "type": kind, "param": param.into(), "code": code});
+        assert_eq!((self.status, &self.body), (status, &json!({"detail": message, "error": error})));
+        assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503), "{self:?}");
+        message
+    }
+}

@@ -1,0 +1,165 @@
+//! Real processes for tests: the server's binary, and a receiver on loopback.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver as Channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hookledger::clock::{Clock, SystemClock};
+use hookledger::verify::Verifier;
+use serde_json::Value;
+
+/// The bound on everything that has to happen: generous, for a machine under load. Reaching it is a failure.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_hookledger");
+
+/// A running `hookledger serve --dev`.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    stderr: Channel<String>,
+}
+
+impl Server {
+    /// Starts it on a free port, and waits until it serves.
+    pub fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[])
+    }
+
+    /// Starts it with more environment.
+    pub fn start_with(data_dir: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let (sender, stderr) = mpsc::channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let address = loop {
+            let line = stderr.recv_timeout(PATIENCE).expect("the server says that it serves");
+            if let Some((_, rest)) = line.split_once("address=") {
+                break rest.split_whitespace().next().and_then(|address| address.parse().ok()).expect("an address");
+            }
+        };
+        Self { child, address, stderr }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// SIGTERM, and what it exits with.
+    pub fn terminate(mut self) -> ExitStatus {
+        let signalled = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
+        assert!(signalled.success());
+        self.child.wait().expect("it has ended")
+    }
+
+    /// What it has logged since this was last asked.
+    pub fn logged(&self) -> Vec<String> {
+        self.stderr.try_iter().collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An HTTP client that takes every status as an answer.
+pub fn client() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
+    config.max_idle_connections_per_host(64).max_idle_connections(64).timeout_global(Some(PATIENCE)).build().new_agent()
+}
+
+/// A request that a receiver got.
+#[derive(Clone, Debug)]
+pub struct Got {
+    pub headers: HashMap<String, String>,
+    pub body: Vec<u8>,
+    pub verified: Result<(), String>,
+}
+
+impl Got {
+    /// The job that it tells of.
+    pub fn job(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).expect("JSON");
+        body["id"].as_str().expect("an id").to_owned()
+    }
+}
+
+/// A receiver on loopback that verifies, answers 200, and passes on what it got.
+pub struct Receiver {
+    server: Arc<tiny_http::Server>,
+    threads: Vec<JoinHandle<()>>,
+    pub url: String,
+    pub got: Channel<Got>,
+}
+
+impl Receiver {
+    pub fn start(secret: &str) -> Self {
+        let server = Arc::new(tiny_http::Server::http("127.0.0.1:0").expect("a port"));
+        let (sender, got) = mpsc::channel();
+        let verifier = Arc::new(Mutex::new(Verifier::new(secret).expect("a secret")));
+        let serve = |_| {
+            let (server, sender, verifier) = (Arc::clone(&server), sender.clone(), Arc::clone(&verifier));
+            thread::spawn(move || server.incoming_requests().for_each(|request| answer(request, &verifier, &sender)))
+        };
+        let threads = (0..4).map(serve).collect();
+        let url = format!("http://{}/hook", server.server_addr());
+        Self { server, threads, url, got }
+    }
+}
+
+fn answer(mut request: tiny_http::Request, checks: &Mutex<Verifier>, sender: &mpsc::Sender<Got>) {
+    let headers: HashMap<String, String> = request
+        .headers()
+        .iter()
+        .map(|header| (header.field.to_string().to_ascii_lowercase(), header.value.to_string()))
+        .collect();
+    let mut body = Vec::new();
+    if request.as_reader().read_to_end(&mut body).is_err() {
+        return;
+    }
+    let outcome = checks.lock().unwrap().verify(&headers, &body, SystemClock.now().as_seconds());
+    let verified = outcome.map(drop).map_err(|error| error.to_string());
+    let _ = sender.send(Got { headers, body, verified });
+    let _ = request.respond(tiny_http::Response::from_string("ok"));
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        for _ in 0..self.threads.len() {
+            self.server.unblock();
+        }
+    }
+}
+
+/// A port that nothing listens on.
+pub fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+}
