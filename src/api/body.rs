@@ -25,18 +25,23 @@ impl FromRequest<Shared> for JsonBody {
         if body.is_end_stream() {
             return Ok(Self(None));
         }
-        if !is_json(&head.headers) {
-            let message = "A body needs Content-Type: application/json.";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
-        }
         let deadline = app.options.body_deadline;
-        let read = tokio::time::timeout(deadline, read(body, app.options.body_bytes)).await;
-        let bytes = read.map_err(|_| {
+        // An empty body is none, also one whose length was not announced: of what is not JSON not one byte is taken.
+        let is_json = is_json(&head.headers);
+        let limit = if is_json { app.options.body_bytes } else { 0 };
+        let read = tokio::time::timeout(deadline, read(body, limit)).await;
+        let read = read.map_err(|_| {
             let message = format!("The body did not arrive within {} seconds.", deadline.as_secs());
             Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", message)
-        })??;
+        })?;
+        let bytes = read.map_err(|problem| if is_json { problem } else { not_json() })?;
         if bytes.is_empty() { Ok(Self(None)) } else { json::parse(&bytes).map(Some).map(Self) }
     }
+}
+
+fn not_json() -> Problem {
+    let message = "A body needs Content-Type: application/json.";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
