@@ -229,7 +229,7 @@ impl EngineThread {
     fn admit(&mut self, message: Message) -> Option<Input> {
         let Message { command, secret, when, reply } = message;
         if let Some(why) = &self.failed {
-            reply.give(Err(Error::Unavailable(why.clone())));
+            reply.give(Err(Error::Failing(why.clone())));
             return None;
         }
         self.tickets += 1;
@@ -264,7 +264,7 @@ impl EngineThread {
         let why = format!("storage failed: {error}");
         *self.health.lock() = Health::Failing(why.clone());
         for (_, reply) in self.replies.drain() {
-            reply.give(Err(Error::Unavailable(why.clone())));
+            reply.give(Err(Error::Failing(why.clone())));
         }
         self.failed = Some(why);
     }

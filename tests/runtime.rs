@@ -104,7 +104,7 @@ fn an_attempt_in_flight_at_shutdown_is_finished_and_recorded() {
         std::thread::yield_now();
     }
     let refused = handle.report(id("a"), Report::of(Status::Failed), None).wait();
-    assert!(matches!(refused, Err(Error::Unavailable(why)) if why.contains("shutting down")));
+    assert_eq!(refused, Err(Error::Stopping));
     script.answers.send(Answer::Status(200)).unwrap();
     stopping.join().unwrap();
     assert_eq!(names(&history(&store)).last(), Some(&"attempt_succeeded"));
@@ -167,10 +167,10 @@ fn a_failed_commit_refuses_everything_until_it_is_opened_anew() {
         let runtime = Runtime::start(Box::new(log), transport, &options()).unwrap();
         let spec = JobSpec::default();
         let failed = runtime.handle().register(id("a"), spec.clone(), None).wait();
-        assert!(matches!(&failed, Err(Error::Unavailable(why)) if why.contains("storage failed")), "{failed:?}");
-        assert!(runtime.handle().health().unwrap_err().contains("storage failed"));
+        assert!(matches!(&failed, Err(Error::Failing(why)) if why.contains("storage failed")), "{failed:?}");
+        assert!(runtime.handle().health().unwrap_err().to_string().contains("storage failed"));
         let refused = runtime.handle().register(id("b"), spec.clone(), None).wait();
-        assert!(matches!(refused, Err(Error::Unavailable(_))));
+        assert!(matches!(refused, Err(Error::Failing(_))));
         runtime.shutdown();
 
         let (transport, _script) = scripted();

@@ -17,6 +17,6 @@ pub(super) async fn health(_: Params<()>) -> Result<Response, Problem> {
 /// Whether commands are taken; else why not, in a word for a program and a sentence for a person.
 pub(super) async fn ready(State(app): State<Shared>, _: Params<()>) -> Result<Response, Problem> {
     // Asked every few seconds, and the engine has logged it once.
-    app.handle.health().map_err(|why| Problem::unavailable(&why).unlogged())?;
+    app.handle.health().map_err(|error| Problem::from(error).unlogged())?;
     answer(StatusCode::OK, &json!({"status": "ready"}))
 }

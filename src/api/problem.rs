@@ -74,12 +74,9 @@ impl Problem {
         Self { cause: Some(cause.to_string()), ..problem }
     }
 
-    /// The engine takes nothing. Its words are for the log, unless they are the ones that say nothing of the inside.
-    pub(super) fn unavailable(why: &str) -> Self {
-        if !why.starts_with("The server is shutting down") {
-            return Self::storage(why);
-        }
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", why);
+    /// The server is on its way out.
+    fn stopping(message: String) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", message);
         Self { retry_after: Some(UNAVAILABLE_RETRY), ..problem }
     }
 
@@ -168,7 +165,8 @@ impl From<Error> for Problem {
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message);
                 Self { retry_after: Some(OVERLOADED_RETRY), ..problem }
             }
-            Error::Unavailable(why) => Self::unavailable(&why),
+            Error::Stopping => Self::stopping(message),
+            Error::Failing(why) => Self::storage(why),
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::transport::guard::Guard;
 use crate::transport::ureq::{UreqSettings, UreqTransport};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Environment, beside the above:\n  \
+    HOOKLEDGER_WEBHOOK_SECRET  Signs for webhooks that have no secret of their own\n  \
+    HOOKLEDGER_LOG             What is logged: error, warn, info (default), debug, trace")]
 pub(super) struct Args {
     #[command(flatten)]
     data: DataDir,

@@ -25,8 +25,10 @@ pub enum Error {
     Rejected(Rejection),
     /// Too much is waiting already. Come back in a moment; nothing was recorded.
     Overloaded,
-    /// Storage failed, or the engine is shutting down. Whether it was recorded is known after a restart.
-    Unavailable(String),
+    /// The engine is shutting down. Whether it was recorded is known after a restart.
+    Stopping,
+    /// Storage failed, in these words. Nothing is accepted any more; what was recorded is known after a restart.
+    Failing(String),
 }
 
 impl fmt::Display for Error {
@@ -34,7 +36,8 @@ impl fmt::Display for Error {
         match self {
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::Overloaded => f.write_str("Too many requests are waiting. Come back in a moment."),
-            Self::Unavailable(why) => f.write_str(why),
+            Self::Stopping => f.write_str("The server is shutting down."),
+            Self::Failing(why) => f.write_str(why),
         }
     }
 }
@@ -48,8 +51,6 @@ pub(super) enum Health {
     Stopping,
     Failing(String),
 }
-
-const STOPPING: &str = "The server is shutting down.";
 
 /// A command on its way to the engine's thread.
 pub(super) struct Message {
@@ -105,8 +106,8 @@ fn read_reply<T>(
     reply: Result<Result<Answer, Error>, oneshot::error::RecvError>,
     read: fn(Answer) -> Option<T>,
 ) -> Result<T, Error> {
-    let answer = reply.unwrap_or_else(|_| Err(Error::Unavailable(STOPPING.into())))?;
-    read(answer).ok_or_else(|| Error::Unavailable("The engine gave an answer to another question.".into()))
+    let answer = reply.unwrap_or(Err(Error::Stopping))?;
+    read(answer).ok_or_else(|| Error::Failing("The engine gave an answer to another question.".into()))
 }
 
 /// The way into a running engine. Cheap to clone; any number of threads and tasks may have one.
@@ -183,11 +184,11 @@ impl Handle {
     ///
     /// # Errors
     /// Says why not.
-    pub fn health(&self) -> Result<(), String> {
+    pub fn health(&self) -> Result<(), Error> {
         match &*self.health.lock() {
             Health::Serving => Ok(()),
-            Health::Stopping => Err(STOPPING.into()),
-            Health::Failing(why) => Err(why.clone()),
+            Health::Stopping => Err(Error::Stopping),
+            Health::Failing(why) => Err(Error::Failing(why.clone())),
         }
     }
 
@@ -195,13 +196,11 @@ impl Handle {
         let (sender, receiver) = oneshot::channel();
         let message = Message { command, secret, when, reply: Sender(sender) };
         let refused = match self.health() {
-            Err(why) => Some((message, Error::Unavailable(why))),
+            Err(error) => Some((message, error)),
             Ok(()) => match self.commands.try_send(message) {
                 Ok(()) => None,
                 Err(crossbeam_channel::TrySendError::Full(message)) => Some((message, Error::Overloaded)),
-                Err(crossbeam_channel::TrySendError::Disconnected(message)) => {
-                    Some((message, Error::Unavailable(STOPPING.into())))
-                }
+                Err(crossbeam_channel::TrySendError::Disconnected(message)) => Some((message, Error::Stopping)),
             },
         };
         if let Some((message, error)) = refused {
