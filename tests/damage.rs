@@ -80,6 +80,22 @@ fn a_delivery_whose_payload_is_gone_fails_and_becomes_a_dead_letter_while_others
 }
 
 #[test]
+fn a_payload_of_which_a_part_is_gone_is_not_sent_in_part() {
+    let log = MemoryLog::new();
+    let metadata = (0..16).map(|n| (n.to_string(), "\u{1f600}".repeat(512))).collect();
+    let webhook = Some(Webhook::to("https://r.example/"));
+    let large = Command::Register { id: job("a"), spec: JobSpec { metadata, webhook, ..JobSpec::default() } };
+    open(&log, 0).step(at(0), vec![ask(large), ask(complete("a"))], 0).unwrap();
+    let reader = log.reader();
+    let delivery = Views::new(&*reader).job(&job("a")).unwrap().unwrap().latest.unwrap().id;
+    assert!(Views::new(&*reader).payload(delivery).unwrap().unwrap().len() > 90_000, "it takes two rows");
+    tamper(&log, [&b"p"[..], &delivery.0.to_be_bytes(), &[1]].concat(), None);
+    let error = Views::new(&*reader).payload(delivery).unwrap_err();
+    assert!(error.to_string().contains("a part of it is missing"), "{error}");
+    assert!(open(&log, 1).step(at(1), Vec::new(), 9).unwrap().attempts.is_empty());
+}
+
+#[test]
 fn a_webhook_whose_secret_is_unknown_is_not_sent_unsigned() {
     let log = MemoryLog::new();
     let mut engine = open(&log, 0);

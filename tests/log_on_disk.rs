@@ -359,3 +359,29 @@ fn a_writer_fills_the_disk() {
         }
     }
 }
+
+/// A data directory that was there before keeps its rights; what is stored in it is closed to others all the same.
+#[test]
+fn the_store_is_closed_also_in_a_directory_that_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let rights = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let store = directory.path().join("log");
+    fs::create_dir(&store).unwrap();
+    for path in [directory.path(), &store] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    drop(SledLog::open(directory.path()).unwrap());
+    assert_eq!((rights(directory.path()), rights(&store)), (0o755, 0o700));
+}
+
+#[test]
+fn a_reader_that_outlives_its_log_keeps_the_directory() {
+    let directory = filled();
+    let log = SledLog::open(directory.path()).unwrap();
+    let reader = log.reader();
+    drop(log);
+    assert!(matches!(open_error(directory.path()), LogError::Locked { .. }));
+    assert_eq!(reader.events(Seq::ZERO, 99).unwrap().len(), 10, "and can read");
+    drop(reader);
+    assert_eq!(SledLog::open(directory.path()).unwrap().tail(), Seq(10));
+}

@@ -14,6 +14,7 @@ use hookledger::domain::outcome::{Failure, FailureKind, Outcome, Response};
 use hookledger::domain::webhook::Webhook;
 use hookledger::log::EventLog;
 use hookledger::log::memory::{Fault, MemoryLog};
+use hookledger::log::sled::SledLog;
 use hookledger::runtime::{Error, Handle, Options, Runtime};
 use hookledger::signature::Secret;
 use hookledger::transport::{Request, Transport};
@@ -236,4 +237,33 @@ fn dropping_a_reply_takes_nothing_back() {
     drop(runtime.handle().register(id("a"), JobSpec::default(), None));
     runtime.shutdown();
     assert_eq!(names(&history(&store)), ["job_registered"]);
+}
+
+/// Rows become visible with their commit, events with its sync: in between a row names an event that is on its way.
+#[test]
+fn a_history_can_be_read_while_commits_are_on_their_way_to_the_disk() {
+    const REPORTS: u64 = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let (transport, _script) = scripted();
+    let log = SledLog::open(directory.path()).unwrap();
+    let runtime = Runtime::start(Box::new(log), transport, &options()).unwrap();
+    let handle = runtime.handle().clone();
+    handle.register(id("a"), JobSpec::default(), None).wait().unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            loop {
+                let job = handle.views().job(&id("a")).unwrap().unwrap();
+                let history = handle.views().history(&job).expect("a history is whole at any moment");
+                assert_eq!(history.last().map(|event| event.seq), Some(job.head));
+                if job.counts.completed == REPORTS {
+                    return;
+                }
+            }
+        });
+        for completed in 1..=REPORTS {
+            let report = Report { completed: Some(completed), ..Report::default() };
+            runtime.handle().report(id("a"), report, None).wait().unwrap();
+        }
+        reader.join().unwrap();
+    });
 }
