@@ -10,34 +10,44 @@
 //! Nothing in a request is ignored in silence: a field, a parameter or a method that is not known is refused, and the
 //! answer names what is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::from_fn;
-use axum::response::Response;
-use axum::routing::{get, post};
-use serde::Serialize;
+use axum::body::Bytes;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::sync::watch;
 
 use crate::runtime::Handle;
+use describe::Routes;
+use once::UnderWay;
 use problem::Problem;
 
+mod answer;
+mod attempts;
 mod batches;
 mod body;
+mod bulk;
 mod dead_letters;
+mod deliveries;
+mod describe;
 mod entry;
-mod fields;
-mod history;
+mod events;
+mod feed;
+mod if_match;
 mod json;
 mod lingering;
+mod once;
+mod page;
 mod path;
 mod probes;
 mod problem;
 mod query;
 mod registration;
+mod schema;
 mod server;
+mod stats;
+mod suggestion;
 mod upload;
 
 pub use server::serve;
@@ -73,40 +83,64 @@ impl Default for ApiOptions {
 struct App {
     handle: Handle,
     options: ApiOptions,
+    /// Set when the server is about to end: whoever waits for something is to be answered at once.
+    stopping: watch::Receiver<bool>,
+    under_way: UnderWay,
+    /// The description of the API, once it was made.
+    description: OnceLock<Bytes>,
+}
+
+impl App {
+    fn new(handle: Handle, options: ApiOptions, stopping: watch::Receiver<bool>) -> Self {
+        Self { handle, options, stopping, under_way: UnderWay::default(), description: OnceLock::new() }
+    }
 }
 
 type Shared = Arc<App>;
 
-/// Every path there is. What is asked of the log or of the deliveries has its place among the guarded ones.
-fn router(app: Shared) -> Router {
-    let guarded = Router::new()
-        .route("/v1/batches", get(batches::list).post(batches::create))
-        .route("/v1/batches/{id}", get(batches::show).patch(batches::report))
-        .route("/v1/batches/{id}/cancel", post(batches::cancel))
-        .route("/v1/batches/{id}/history", get(history::show))
-        .route("/v1/webhooks/dead-letter", get(dead_letters::list))
-        .route(
-            "/v1/webhooks/dead-letter/{id}",
-            get(dead_letters::show).delete(dead_letters::delete).fallback(dead_letters::other_method),
-        )
-        .route("/v1/webhooks/dead-letter/{id}/retry", post(dead_letters::retry))
-        .fallback(async || Problem::no_such_path())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(from_fn(entry::guard));
-    let open = Router::new()
-        .route("/health", get(probes::health))
-        .route("/ready", get(probes::ready))
-        .method_not_allowed_fallback(async || Problem::method_not_allowed());
-    guarded.merge(open).layer(from_fn(entry::frame)).with_state(app)
+/// Every path there is, and what it does, in a few words for the description.
+fn routes() -> Routes {
+    let dead_letter = "/v1/webhooks/dead-letter/{id}";
+    Routes::new()
+        .common(&[500], true)
+        .get("/health", "Whether the process lives", probes::health)
+        .common(&[500, 503], true)
+        .get("/ready", "Whether requests are taken", probes::ready)
+        .common(&[400, 401, 403, 431, 500, 503], false)
+        .get("/metrics", "Metrics for Prometheus", probes::metrics)
+        .get("/openapi.json", "This description", probes::description)
+        .get("/v1/batches", "Lists batches, newest first", batches::list)
+        .get("/v1/batches/{id}", "A batch, now or as of a position of the log", batches::show)
+        .get("/v1/batches/{id}/history", "A batch's events, oldest first", batches::history)
+        .get("/v1/webhooks/deliveries", "Lists deliveries, newest first", deliveries::list)
+        .get("/v1/webhooks/deliveries/{id}", "A delivery with all of its attempts", deliveries::show)
+        .get("/v1/webhooks/dead-letter", "Lists dead letters, newest first", dead_letters::list)
+        .get(dead_letter, "A dead letter with its payload and all of its attempts", dead_letters::show)
+        .get("/v1/webhooks/stats", "How each destination does", stats::show)
+        .get("/v1/log", "The events themselves, in commit order", feed::read)
+        .common(&[400, 401, 403, 429, 431, 500, 503], false)
+        .post("/v1/batches", "Registers a batch", batches::create)
+        .patch("/v1/batches/{id}", "Reports what a batch's worker has to say", batches::report)
+        .common(&[400, 401, 403, 409, 429, 431, 500, 503], false)
+        .post("/v1/batches/{id}/cancel", "Asks a batch's worker to stop", batches::cancel)
+        .post("/v1/webhooks/deliveries/{id}/resend", "Sends a delivery once more", deliveries::resend)
+        .post("/v1/webhooks/dead-letter/{id}/retry", "Tries a dead letter once more", dead_letters::retry)
+        .post("/v1/webhooks/dead-letter/retry", "Tries many dead letters once more", bulk::retry)
+        .post("/v1/webhooks/dead-letter/purge", "Deletes many dead letters", bulk::purge)
+        .delete(dead_letter, "Deletes a dead letter", dead_letters::delete)
 }
 
-/// An answer with a JSON body.
-fn answer(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
-    let body = serde_json::to_vec(value).map_err(Problem::internal)?;
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+/// What serves them.
+fn router(app: Shared) -> Router {
+    let (routes, description) = routes().finish();
+    app.description.get_or_init(|| Bytes::from(description.to_string()));
+    routes
+        .fallback(async || Problem::no_such_path())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(from_fn_with_state(Arc::clone(&app), once::once))
+        .layer(from_fn(entry::guard))
+        .layer(from_fn_with_state(Arc::clone(&app), entry::frame))
+        .with_state(app)
 }
 
 /// Runs what may read many rows where blocking holds up nobody else.

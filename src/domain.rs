@@ -13,6 +13,7 @@ pub mod event;
 mod evolve;
 pub mod id;
 pub mod job;
+pub mod observation;
 pub mod outcome;
 pub mod rejection;
 pub mod retry;

@@ -19,14 +19,15 @@ use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::{Envelope, Event};
 use crate::domain::id::{DeliveryId, JobId, Seq};
 use crate::domain::job::JobSpec;
+use crate::domain::observation::Observation;
 use crate::domain::outcome::{Failure, FailureKind, Outcome};
 use crate::domain::rejection::Rejection;
-use crate::domain::state::State;
+use crate::domain::state::{State, Totals};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Destination, authority};
 use crate::domain::{Stamp, decide, evolve};
 use crate::log::{EventLog, LogError, LogReader, RowWrite};
-use crate::schedule::Schedule;
+use crate::schedule::{Backlog, Schedule};
 use crate::secrets::Secrets;
 use crate::signature::Secret;
 use crate::{payload, views, views::Views};
@@ -34,10 +35,14 @@ use crate::{payload, views, views::Views};
 mod at_hand;
 mod exchange;
 mod ids;
+mod keeping;
 pub mod replay;
+mod replies;
 
-pub use exchange::{Answer, EngineError, Input, Retried, Settings, Step, Ticket, When};
+pub use exchange::{Answer, Asked, EngineError, Input, Keep, Render, Rendered, Retried, Settings, Step, Ticket, When};
 use ids::DeliveryIds;
+use keeping::Keeping;
+use replies::Waiting;
 
 /// How many jobs and deliveries are kept at hand between steps; beyond that all are let go, for their rows can bring
 /// them back. Enough for what is under way at once, and a few megabytes; a hundred
@@ -57,7 +62,8 @@ pub struct Engine {
     expiries: BTreeSet<(Timestamp, JobId)>,
     secrets: Secrets,
     ids: DeliveryIds,
-    waiting: HashMap<DeliveryId, Vec<(Ticket, Retried)>>,
+    waiting: HashMap<DeliveryId, Vec<Waiting>>,
+    keeping: Keeping,
     last_now: Timestamp,
     /// Outcomes of attempts that were recorded as started and then could not be made: the next step takes them.
     unmakeable: Vec<Input>,
@@ -72,6 +78,7 @@ struct Draft {
     payloads: HashMap<DeliveryId, Arc<[u8]>>,
     started: Vec<DeliveryId>,
     replies: Vec<(Ticket, Result<Answer, Rejection>)>,
+    observations: Vec<Observation>,
 }
 
 impl Engine {
@@ -82,11 +89,12 @@ impl Engine {
     /// # Errors
     /// When the log can't be read, or not written.
     pub fn open(
-        log: Box<dyn EventLog>,
+        mut log: Box<dyn EventLog>,
         settings: Settings,
         entropy: [u8; 32],
         now: Timestamp,
     ) -> Result<Self, EngineError> {
+        replay::make_rows_current(&mut *log)?;
         let reader = log.reader();
         let (secrets, key_row) = Secrets::open(&*reader, ids::derive(entropy, b"secrets"))?;
         let mut engine = Self {
@@ -95,6 +103,7 @@ impl Engine {
             expiries: BTreeSet::new(),
             ids: DeliveryIds::new(entropy),
             waiting: HashMap::new(),
+            keeping: Keeping::open(&*reader)?,
             last_now: now,
             unmakeable: Vec::new(),
             draft: Draft { rows: key_row.into_iter().collect(), ..Draft::default() },
@@ -147,13 +156,14 @@ impl Engine {
         for delivery in self.schedule.due(now, slots) {
             self.take(Input::of(Command::StartAttempt { delivery }), now)?;
         }
+        self.draft.rows.extend(self.keeping.forget(&*self.reader, now)?);
         self.commit()?;
         let draft = std::mem::take(&mut self.draft);
         let attempts = draft.started.iter().filter_map(|&id| self.make(id, &draft.payloads)).collect();
         if self.state.len() > AT_HAND {
             self.state.let_go();
         }
-        Ok(Step { replies: draft.replies, attempts, tail: self.log.tail() })
+        Ok(Step { replies: draft.replies, attempts, tail: self.log.tail(), observations: draft.observations })
     }
 
     /// When a step is due although nothing comes in; `None` when nothing waits.
@@ -163,13 +173,31 @@ impl Engine {
             return Some(self.last_now);
         }
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        [self.schedule.next_due(), expiry].into_iter().flatten().min()
+        [self.schedule.next_due(), expiry, self.keeping.next_expiry()].into_iter().flatten().min()
     }
 
     /// Whether a step could start an attempt at once, were there a slot for it.
     #[must_use]
     pub fn has_ready(&self) -> bool {
         self.schedule.is_ready()
+    }
+
+    /// What is counted over the whole log.
+    #[must_use]
+    pub const fn totals(&self) -> Totals {
+        self.state.totals()
+    }
+
+    /// What waits for an attempt, is ready for one, or is in flight.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.schedule.backlog()
+    }
+
+    /// Since when the oldest delivery that is ready has been due.
+    #[must_use]
+    pub fn oldest_ready(&self) -> Option<Timestamp> {
+        self.schedule.oldest_ready()
     }
 
     /// The deliveries with an attempt in flight, in no order.
@@ -200,34 +228,21 @@ impl Engine {
 
     /// Decides on one input and drafts what follows from it.
     fn take(&mut self, input: Input, now: Timestamp) -> Result<(), EngineError> {
-        let Input { mut command, secret, reply } = input;
+        let Input { mut command, secret, asked } = input;
         if let Err(error) = self.bring(&command) {
-            self.refuse(&command, reply, Rejection::Unreadable { why: error.to_string() });
-            return Ok(());
+            return self.refuse(&command, asked, Rejection::Unreadable { why: error.to_string() }, now);
         }
         self.name_secret(&mut command, secret.as_ref());
         let stamp = Stamp { now, delivery: self.ids.next(now) };
         match decide(&self.state, &command, stamp) {
             Ok(events) => {
+                let recorded = events.len();
                 for event in events {
                     self.record(&command, event, secret.as_ref(), now)?;
                 }
-                self.answer(&command, reply, now);
+                self.answer(&command, recorded, asked, now)
             }
-            Err(rejection) => self.refuse(&command, reply, rejection),
-        }
-        Ok(())
-    }
-
-    /// Tells whoever asked. What nobody asked for is the engine's own, and should not have been refused.
-    fn refuse(&mut self, command: &Command, reply: Option<(Ticket, When)>, rejection: Rejection) {
-        if let Some((ticket, _)) = reply {
-            self.draft.replies.push((ticket, Err(rejection)));
-            return;
-        }
-        tracing::error!(%rejection, ?command, "a command of the engine's own was refused");
-        if let Command::StartAttempt { delivery } = command {
-            self.schedule.remove(*delivery);
+            Err(rejection) => self.refuse(&command, asked, rejection, now),
         }
     }
 
@@ -266,6 +281,9 @@ impl Engine {
         let envelope = Envelope { seq, at: now, job, prev, event };
         evolve(&mut self.state, &envelope)?;
         self.follow(&envelope, secret);
+        if let Some(delivery) = envelope.event.delivery().and_then(|id| self.state.delivery(id)) {
+            self.draft.observations.extend(Observation::of(&envelope, delivery));
+        }
         self.draft.events.push(envelope);
         Ok(())
     }
@@ -299,42 +317,11 @@ impl Engine {
         }
     }
 
-    /// Drafts the replies that a command makes due: its own, and of whoever waits for the attempt that it ends.
-    fn answer(&mut self, command: &Command, reply: Option<(Ticket, When)>, now: Timestamp) {
-        if let Command::RecordOutcome { delivery, .. } = command {
-            let end = self.state.delivery(*delivery).and_then(|delivery| delivery.attempts.last()?.end.as_ref());
-            let success = end.map(|end| end.error.is_none());
-            for (ticket, retried) in self.waiting.remove(delivery).unwrap_or_default() {
-                let retried = Retried { success, retried_at: Some(now), ..retried };
-                self.draft.replies.push((ticket, Ok(Answer::Retried(retried))));
-            }
-        }
-        let Some((ticket, when)) = reply else { return };
-        let answer = match command {
-            Command::Register { id: job, .. } | Command::Report { job, .. } | Command::Cancel { job } => {
-                self.state.job(job).map(|job| Answer::Job(Box::new(job.clone())))
-            }
-            Command::RetryDeadLetter { id, force } => self.state.dead_letter(*id).map(|letter| {
-                let job = letter.job.clone();
-                Answer::Retried(Retried { id: *id, job, success: None, retried_at: None, forced: *force })
-            }),
-            _ => None,
-        };
-        match (answer, when, command) {
-            (Some(Answer::Retried(retried)), When::Attempted, Command::RetryDeadLetter { id, .. }) => {
-                if let Some(letter) = self.state.dead_letter(*id) {
-                    self.waiting.entry(letter.delivery).or_default().push((ticket, retried));
-                }
-            }
-            (answer, ..) => self.draft.replies.push((ticket, Ok(answer.unwrap_or(Answer::Done)))),
-        }
-    }
-
     /// Everything drafted, and the rows that it changes, at once.
     fn commit(&mut self) -> Result<(), LogError> {
         let after = self.log.tail();
         let mut rows = std::mem::take(&mut self.draft.rows);
-        rows.extend(views::changes(&mut self.state, after));
+        rows.extend(views::changes(&mut self.state, |key| self.reader.row(key))?);
         if self.draft.events.is_empty() && rows.is_empty() {
             return Ok(());
         }

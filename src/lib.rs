@@ -55,6 +55,8 @@ pub mod engine;
 #[cfg(feature = "engine")]
 pub mod log;
 #[cfg(feature = "engine")]
+pub mod meter;
+#[cfg(feature = "engine")]
 pub mod payload;
 #[cfg(feature = "engine")]
 pub mod runtime;

@@ -56,6 +56,9 @@ pub trait EventLog: Send {
 
 /// The reading side of a log.
 pub trait LogReader: Send + Sync {
+    /// The position of the newest durable event.
+    fn tail(&self) -> Seq;
+
     /// Up to `limit` durable events after position `after`, in order and without gaps.
     ///
     /// # Errors

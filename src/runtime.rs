@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -21,19 +22,25 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::dispatch::{Ended, Workers};
 use crate::domain::command::Command;
 use crate::domain::id::{DeliveryId, Seq};
 use crate::domain::outcome::FailureKind;
-use crate::engine::{Engine, EngineError, Input, Settings, Step, Ticket};
+use crate::engine::{Asked, Engine, EngineError, Input, Settings, Step, Ticket};
 use crate::log::EventLog;
+use crate::meter::Meter;
+use crate::schedule::Backlog;
 use crate::transport::Transport;
 
 mod handle;
+mod metered;
+mod recall;
 
-pub use handle::{Error, Handle, Reply};
+pub use crate::engine::{Answer, Keep, Rendered, Retried};
+pub use handle::{Error, Handle, Kept, Reply};
 use handle::{Health, Message};
+use metered::Metered;
 
 /// Commands that wait for the engine, at most: half a second's work at several thousand a second. Beyond that a client is
 /// told to come back.
@@ -45,6 +52,9 @@ const INPUTS_PER_STEP: usize = 512;
 
 /// The longest sleep, so that a clock that was set forward is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How often it is looked at what waits, while that changes.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How long interrupted attempts may take to end.
 const INTERRUPTED: Duration = Duration::from_secs(2);
@@ -71,6 +81,8 @@ pub struct Runtime {
     handle: Handle,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    recalling: Option<JoinHandle<()>>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Runtime {
@@ -87,13 +99,24 @@ impl Runtime {
         let mut entropy = [0; 32];
         let no = |what: &str, why: &dyn fmt::Display| EngineError::Log(crate::log::LogError::io(what, why));
         getrandom::fill(&mut entropy).map_err(|error| no("the machine gives no random bytes", &error))?;
+        let meter = Arc::new(Meter::new());
+        let log = Box::new(Metered { log, meter: Arc::clone(&meter) });
         let engine = Engine::open(log, options.engine.clone(), entropy, clock.now())?;
+        meter.stands(&engine.totals(), engine.tail());
         let (tail, tail_out) = watch::channel(engine.tail());
         let (commands, commands_in) = bounded(COMMANDS);
         let (stop, stop_in) = bounded(1);
         let health = Arc::new(Mutex::new(Health::Serving));
-        let handle = Handle::new(commands, engine.reader(), Arc::clone(&health), tail_out);
+        let handle = Handle::new(commands, engine.reader(), Arc::clone(&health), tail_out, Arc::clone(&meter));
         let (workers, ended) = Workers::new(options.workers, transport, Arc::clone(&clock) as Arc<dyn Clock>);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let recalling = {
+            let (reader, meter, stopped) = (engine.reader(), Arc::clone(&meter), Arc::clone(&stopped));
+            let (tail, now) = (engine.tail(), clock.now());
+            let named = Builder::new().name("statistics".into());
+            named.spawn(move || recall::recall(&reader, &meter, tail, now, &stopped))
+        };
+        let recalling = recalling.map_err(|error| no("no thread for the statistics", &error))?;
         let owned = EngineThread {
             engine,
             failed: None,
@@ -104,6 +127,9 @@ impl Runtime {
             stop: stop_in,
             health,
             tail,
+            meter,
+            looked: Stopwatch::start(),
+            unseen: true,
             replies: HashMap::new(),
             tickets: 0,
             grace: options.grace,
@@ -111,7 +137,7 @@ impl Runtime {
         let named = Builder::new().name("engine".into());
         let thread =
             named.spawn(move || owned.run_guarded()).map_err(|error| no("no thread for the engine", &error))?;
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { handle, stop: Some(stop), thread: Some(thread), recalling: Some(recalling), stopped })
     }
 
     /// The way in.
@@ -128,6 +154,10 @@ impl Runtime {
 
     fn end(&mut self) {
         drop(self.stop.take());
+        self.stopped.store(true, Ordering::Relaxed);
+        if self.recalling.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the statistics' thread panicked");
+        }
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the engine's thread panicked");
         }
@@ -152,6 +182,10 @@ struct EngineThread {
     stop: Receiver<()>,
     health: Arc<Mutex<Health>>,
     tail: watch::Sender<Seq>,
+    meter: Arc<Meter>,
+    /// Since it was last looked at what waits, and whether anything has changed after that.
+    looked: Stopwatch,
+    unseen: bool,
     replies: HashMap<Ticket, handle::Sender>,
     tickets: u64,
     grace: Duration,
@@ -188,8 +222,21 @@ impl EngineThread {
             }
             self.gather(&mut inputs);
             self.step(inputs, self.workers.slots());
+            self.look();
         }
         self.drain();
+    }
+
+    /// Tells the meter what waits, now and then: it is a look into every lane.
+    fn look(&mut self) {
+        if !self.unseen || self.looked.elapsed() < LOOK_EVERY {
+            return;
+        }
+        (self.looked, self.unseen) = (Stopwatch::start(), false);
+        let Backlog { waiting, ready, in_flight } = self.engine.backlog();
+        let commands = self.commands.len();
+        let queues = [("commands", commands), ("waiting", waiting), ("ready", ready), ("in_flight", in_flight)];
+        self.meter.waits(queues, self.engine.oldest_ready());
     }
 
     fn wait(&self) -> Woken {
@@ -200,6 +247,7 @@ impl EngineThread {
             Some(wake) => wake.since(now).min(LONGEST_SLEEP),
             None => LONGEST_SLEEP,
         };
+        let sleep = if self.unseen { sleep.min(LOOK_EVERY) } else { sleep };
         select! {
             recv(self.ended) -> ended => ended.map_or(Woken::Time, Woken::Ended),
             recv(self.commands) -> message => message.map_or(Woken::Stop, Woken::Command),
@@ -223,11 +271,12 @@ impl EngineThread {
     fn outcome(&mut self, ended: Ended) -> Input {
         self.workers.received();
         let Ended { delivery, attempt, outcome } = ended;
+        self.meter.attempted(&outcome);
         Input::of(Command::RecordOutcome { delivery, attempt, outcome })
     }
 
     fn admit(&mut self, message: Message) -> Option<Input> {
-        let Message { command, secret, when, reply } = message;
+        let Message { command, secret, when, keep, reply } = message;
         if let Some(why) = &self.failed {
             reply.give(Err(Error::Failing(why.clone())));
             return None;
@@ -235,7 +284,7 @@ impl EngineThread {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.replies.insert(ticket, reply);
-        Some(Input { command, secret, reply: Some((ticket, when)) })
+        Some(Input { command, secret, asked: Some(Asked { ticket, when, keep }) })
     }
 
     fn step(&mut self, inputs: Vec<Input>, slots: usize) {
@@ -243,8 +292,10 @@ impl EngineThread {
             return;
         }
         match self.engine.step(self.clock.now(), inputs, slots) {
-            Ok(Step { replies, attempts, tail }) => {
-                self.tail.send_if_modified(|known| std::mem::replace(known, tail) != tail);
+            Ok(Step { replies, attempts, tail, observations }) => {
+                self.meter.observed(&observations);
+                self.meter.stands(&self.engine.totals(), tail);
+                self.unseen |= self.tail.send_if_modified(|known| std::mem::replace(known, tail) != tail);
                 for attempt in attempts {
                     self.workers.submit(attempt);
                 }

@@ -26,6 +26,8 @@ pub struct Schedule {
     /// Every delivery that waits, is ready or is in flight.
     entries: HashMap<DeliveryId, Entry>,
     lanes: HashMap<Lane, Queue>,
+    /// Attempts in flight, over all lanes.
+    in_flight: usize,
     /// Lanes with ready deliveries that are below the cap, in the order of their turns. Each is in here once.
     turns: VecDeque<Lane>,
 }
@@ -41,9 +43,28 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
+    /// Until then.
     Waiting(Timestamp),
-    Ready,
+    /// Since then.
+    Ready(Timestamp),
     InFlight,
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Deliveries that are not due yet.
+    pub waiting: usize,
+    /// Deliveries that are due and wait for a slot, or for their destination's.
+    pub ready: usize,
+    /// Attempts in flight.
+    pub in_flight: usize,
+}
+
+impl Entry {
+    fn is_ready_in(self, lane: Lane) -> bool {
+        self.lane == lane && matches!(self.place, Place::Ready(_))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +83,7 @@ impl Schedule {
             waiting: BTreeSet::new(),
             entries: HashMap::new(),
             lanes: HashMap::new(),
+            in_flight: 0,
             turns: VecDeque::new(),
         }
     }
@@ -81,8 +103,9 @@ impl Schedule {
                 self.waiting.remove(&(due, delivery));
             }
             // It stays in its lane's queue and is passed over at its turn: looking for it would take time in the length of the queue.
-            Place::Ready => {}
+            Place::Ready(_) => {}
             Place::InFlight => {
+                self.in_flight -= 1;
                 let queue = self.lanes.entry(entry.lane).or_default();
                 queue.in_flight -= 1;
             }
@@ -99,10 +122,12 @@ impl Schedule {
             let Some(queue) = self.lanes.get_mut(&lane) else { continue };
             queue.has_turn = false;
             while let Some(delivery) = queue.ready.pop_front() {
-                let here = Entry { lane, place: Place::Ready };
-                let Some(entry) = self.entries.get_mut(&delivery).filter(|entry| **entry == here) else { continue };
+                let Some(entry) = self.entries.get_mut(&delivery).filter(|entry| entry.is_ready_in(lane)) else {
+                    continue;
+                };
                 entry.place = Place::InFlight;
                 queue.in_flight += 1;
+                self.in_flight += 1;
                 chosen.push(delivery);
                 break;
             }
@@ -115,7 +140,7 @@ impl Schedule {
         while let Some(&(due, delivery)) = self.waiting.first().filter(|(due, _)| *due <= now) {
             self.waiting.remove(&(due, delivery));
             let Some(entry) = self.entries.get_mut(&delivery) else { continue };
-            entry.place = Place::Ready;
+            entry.place = Place::Ready(due);
             let lane = entry.lane;
             self.lanes.entry(lane).or_default().ready.push_back(delivery);
             self.offer_turn(lane);
@@ -146,6 +171,26 @@ impl Schedule {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         !self.turns.is_empty()
+    }
+
+    /// How much there is to do.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let (waiting, in_flight) = (self.waiting.len(), self.in_flight);
+        let ready = self.entries.len() - waiting - in_flight;
+        Backlog { waiting, ready, in_flight }
+    }
+
+    /// Since when the oldest delivery that is ready has been due: a look at the first in every lane.
+    #[must_use]
+    pub fn oldest_ready(&self) -> Option<Timestamp> {
+        let first = |(lane, queue): (&Lane, &Queue)| {
+            queue.ready.iter().find_map(|delivery| match self.entries.get(delivery) {
+                Some(Entry { lane: of, place: Place::Ready(due) }) if of == lane => Some(*due),
+                _ => None,
+            })
+        };
+        self.lanes.iter().filter_map(first).min()
     }
 
     /// How many deliveries wait, are ready or are in flight.

@@ -1,7 +1,8 @@
 //! What anyone sees, as rows that are written in the same commit as the events that change them.
 //!
 //! A row is a function of the state that the events lead to, so a replay from the beginning gives equal rows; a command
-//! and a test hold that. Keys begin with a letter:
+//! and a test hold that. So rows may change their form from one [`VERSION`] to the next: a store with rows of another
+//! version has them made anew when it is opened. Keys begin with a letter:
 //!
 //! | key | value |
 //! | --- | --- |
@@ -10,109 +11,75 @@
 //! | `l` position of its registration | the job's id: lists of jobs, by age |
 //! | `q` delivery id | the delivery, while an attempt is to be made or is being made |
 //! | `d` delivery id | the delivery, once it is finished |
+//! | `v` position at which it was scheduled | the delivery's id: lists of deliveries, by age |
 //! | `x` dead letter number | the dead letter |
+//! | `i` class, block | which jobs, deliveries and dead letters are of that class: see [`index`] |
 //! | `t` | the totals |
+//!
+//! And, beside the events but not derived from them:
+//!
+//! | key | value |
+//! | --- | --- |
 //! | `p` delivery id, chunk | the payload's bytes |
-
-use std::collections::BTreeMap;
+//! | `k` idempotency key, chunk | the answer that is kept under it, see [`answers`] |
+//! | `e` time, idempotency key | nothing: when that answer was kept |
+//! | `m` name | what is to be known of the store itself |
 
 use serde::de::DeserializeOwned;
 
-use crate::domain::delivery::{DeadLetter, Delivery};
-use crate::domain::event::Envelope;
+use crate::domain::delivery::{DeadLetter, Delivery, DeliveryStatus};
+use crate::domain::event::{Envelope, Event};
+use crate::domain::evolve;
 use crate::domain::id::{DeadLetterId, DeliveryId, JobId, Seq};
-use crate::domain::job::Job;
-use crate::domain::state::{Entity, State, Totals};
+use crate::domain::job::{Job, Status};
+use crate::domain::state::{State, Totals};
+use crate::domain::webhook::EventKind;
 use crate::log::{LogError, LogReader, Order, RowWrite, codec};
+use index::{Class, Index};
 
-/// The largest piece of a payload in one row, in bytes: with its header it stays under the log's limit for a value.
-const CHUNK: usize = 60 * 1024;
+pub mod answers;
+mod index;
+mod letters;
+mod rows;
 
-/// The rows of what events after position `after` have changed in `state`.
+pub use letters::{LetterFilter, LetterPage};
+pub use rows::{DERIVED, all_rows, changes, payload};
+
+/// The form of the rows. One higher for every change of what is derived from events, or of how it is stored.
+pub const VERSION: u8 = 2;
+
+/// Where the store's version of the rows stands.
+const VERSION_ROW: &[u8] = b"m/views";
+
+/// The row that says that the rows are of this [`VERSION`].
 #[must_use]
-pub fn changes(state: &mut State, after: Seq) -> Vec<RowWrite> {
-    let mut writes = Vec::new();
-    for (entity, moved) in state.take_touched() {
-        match entity {
-            Entity::Job(id) => {
-                let Some(job) = state.job(&id) else { continue };
-                let is_new = job.registered > after;
-                writes.extend(is_new.then(|| listed(job)));
-                writes.push(job_row(job));
-                writes.extend((moved && !is_new).then(|| remove(active_key(&id))));
-            }
-            Entity::Delivery(id) => {
-                let Some(delivery) = state.delivery(id) else { continue };
-                let elsewhere = if delivery.is_active() { delivery_key(id) } else { queue_key(id) };
-                writes.push(delivery_row(delivery));
-                writes.extend(moved.then(|| remove(elsewhere)));
-            }
-            Entity::DeadLetter(id) => {
-                writes.push(RowWrite { key: dead_letter_key(id), value: state.dead_letter(id).map(codec::encode) });
-            }
-            Entity::Totals => writes.push(put(b"t".to_vec(), codec::encode(&state.totals()))),
-        }
+pub fn version_row() -> RowWrite {
+    rows::put(VERSION_ROW.to_vec(), vec![VERSION])
+}
+
+/// Which deliveries are meant. What is left out matches all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// Of this job.
+    pub job: Option<JobId>,
+    /// Of this status.
+    pub status: Option<DeliveryStatus>,
+    /// Of this kind.
+    pub kind: Option<EventKind>,
+}
+
+impl DeliveryFilter {
+    fn matches(&self, delivery: &Delivery) -> bool {
+        self.job.as_ref().is_none_or(|job| *job == delivery.job)
+            && self.status.is_none_or(|status| status == delivery.state.status())
+            && self.kind.is_none_or(|kind| kind == delivery.kind)
     }
-    writes
-}
 
-fn put(key: Vec<u8>, value: Vec<u8>) -> RowWrite {
-    RowWrite { key, value: Some(value) }
-}
-
-const fn remove(key: Vec<u8>) -> RowWrite {
-    RowWrite { key, value: None }
-}
-
-fn job_row(job: &Job) -> RowWrite {
-    let key = if job.status.is_terminal() { job_key(&job.id) } else { active_key(&job.id) };
-    put(key, codec::encode(job))
-}
-
-/// The row of a job that is written once, with its registration.
-fn listed(job: &Job) -> RowWrite {
-    put(list_key(job.registered), job.id.as_str().as_bytes().to_vec())
-}
-
-fn delivery_row(delivery: &Delivery) -> RowWrite {
-    let key = if delivery.is_active() { queue_key(delivery.id) } else { delivery_key(delivery.id) };
-    put(key, codec::encode(delivery))
-}
-
-/// The rows of a payload: its length and its beginning, then the rest in pieces.
-#[must_use]
-pub fn payload(delivery: DeliveryId, bytes: &[u8]) -> Vec<RowWrite> {
-    let whole = [&(bytes.len() as u64).to_be_bytes(), bytes].concat();
-    let chunks = whole.chunks(CHUNK).zip(0_u8..);
-    chunks.map(|(chunk, number)| put(payload_key(delivery, &[number]), chunk.to_vec())).collect()
-}
-
-fn job_key(id: &JobId) -> Vec<u8> {
-    [b"j", id.as_str().as_bytes()].concat()
-}
-
-fn list_key(registered: Seq) -> Vec<u8> {
-    [&b"l"[..], &registered.0.to_be_bytes()].concat()
-}
-
-fn active_key(id: &JobId) -> Vec<u8> {
-    [b"a", id.as_str().as_bytes()].concat()
-}
-
-fn delivery_key(id: DeliveryId) -> Vec<u8> {
-    [&b"d"[..], &id.0.to_be_bytes()].concat()
-}
-
-fn queue_key(id: DeliveryId) -> Vec<u8> {
-    [&b"q"[..], &id.0.to_be_bytes()].concat()
-}
-
-fn dead_letter_key(id: DeadLetterId) -> Vec<u8> {
-    [&b"x"[..], &id.0.to_be_bytes()].concat()
-}
-
-fn payload_key(id: DeliveryId, chunk: &[u8]) -> Vec<u8> {
-    [&b"p"[..], &id.0.to_be_bytes(), chunk].concat()
+    fn classes(&self) -> Vec<Class> {
+        let statuses = DeliveryStatus::ALL.into_iter().filter(|is| self.status.is_none_or(|status| status == *is));
+        let kinds = EventKind::ALL.into_iter().filter(|is| self.kind.is_none_or(|kind| kind == *is));
+        statuses.flat_map(|status| kinds.clone().map(move |kind| Class::deliveries(status, kind))).collect()
+    }
 }
 
 /// Reads rows as what they stand for. Cheap to copy; any thread may have one.
@@ -120,6 +87,9 @@ fn payload_key(id: DeliveryId, chunk: &[u8]) -> Vec<u8> {
 pub struct Views<'a> {
     reader: &'a dyn LogReader,
 }
+
+/// Entries of a list that are read at once.
+const LISTED_AHEAD: usize = 32;
 
 impl<'a> Views<'a> {
     /// Reads the rows of `reader`.
@@ -137,13 +107,13 @@ impl<'a> Views<'a> {
     /// # Errors
     /// When its row can't be read; so with every method here.
     pub fn job(&self, id: &JobId) -> Result<Option<Job>, LogError> {
-        self.row(&active_key(id)).transpose().or_else(|| self.row(&job_key(id)).transpose()).transpose()
+        self.row(&rows::active_key(id)).transpose().or_else(|| self.row(&rows::job_key(id)).transpose()).transpose()
     }
 
     /// A delivery.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, LogError> {
         // A redelivery may move it back to the queue between two looks, so that is where the last look goes.
-        for key in [queue_key(id), delivery_key(id), queue_key(id)] {
+        for key in [rows::queue_key(id), rows::delivery_key(id), rows::queue_key(id)] {
             if let Some(delivery) = self.row(&key)? {
                 return Ok(Some(delivery));
             }
@@ -153,7 +123,7 @@ impl<'a> Views<'a> {
 
     /// A dead letter.
     pub fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, LogError> {
-        self.row(&dead_letter_key(id))
+        self.row(&rows::dead_letter_key(id))
     }
 
     /// The totals.
@@ -163,35 +133,95 @@ impl<'a> Views<'a> {
 
     /// The exact bytes of a delivery; `None` when they were erased.
     pub fn payload(&self, id: DeliveryId) -> Result<Option<Vec<u8>>, LogError> {
-        let chunks = self.reader.rows(&payload_key(id, &[]), Order::Ascending, None, usize::MAX)?;
-        if chunks.is_empty() {
+        let pieces = self.reader.rows(&rows::payload_key(id, &[]), Order::Ascending, None, usize::MAX)?;
+        if pieces.is_empty() {
             return Ok(None);
         }
-        let whole: Vec<u8> = chunks.into_iter().flat_map(|(_, chunk)| chunk).collect();
-        match whole.split_first_chunk() {
-            Some((length, bytes)) if u64::from_be_bytes(*length) == bytes.len() as u64 => Ok(Some(bytes.to_vec())),
-            _ => Err(LogError::corrupt(format!("the payload of delivery {id}"), "a part of it is missing")),
+        let missing = || LogError::corrupt(format!("the payload of delivery {id}"), "a part of it is missing");
+        rows::joined(&pieces).ok_or_else(missing).map(Some)
+    }
+
+    /// Up to `limit` jobs that were registered before position `before`, newest first; of that `status` alone, if one is
+    /// given.
+    pub fn jobs(&self, status: Option<Status>, before: Option<Seq>, limit: usize) -> Result<Vec<Job>, LogError> {
+        let positions = self.positions(b"l", status.map(|status| vec![Class::jobs(status)]), before);
+        // One that has moved on since the index was read is not what was asked for.
+        let wanted = |job: &Job| status.is_none_or(|status| status == job.status);
+        let jobs = positions.map(|at| self.listed_job(Seq(at?)));
+        jobs.filter(|job| job.as_ref().map_or(true, wanted)).take(limit).collect()
+    }
+
+    fn listed_job(&self, registered: Seq) -> Result<Job, LogError> {
+        let wrong = |why: &str| LogError::corrupt(format!("the list's row of event {registered}"), why);
+        let id = self.reader.row(&rows::list_key(registered))?.ok_or_else(|| wrong("it is missing"))?;
+        let id = std::str::from_utf8(&id).ok().and_then(|id| JobId::new(id).ok());
+        let job = self.job(&id.ok_or_else(|| wrong("it is no batch id"))?)?;
+        job.ok_or_else(|| wrong("it lists a batch that is missing"))
+    }
+
+    /// Up to `limit` deliveries that were scheduled before position `before`, newest first, as `filter` wants them.
+    pub fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, LogError> {
+        let wanted =
+            |delivery: &Result<Delivery, LogError>| delivery.as_ref().map_or(true, |delivery| filter.matches(delivery));
+        if let Some(job) = &filter.job {
+            let Some(job) = self.job(job)? else { return Ok(Vec::new()) };
+            let ids = self.history(&job)?.into_iter().rev().filter_map(|Envelope { seq, event, .. }| match event {
+                Event::DeliveryScheduled { delivery, .. } if before.is_none_or(|before| seq < before) => Some(delivery),
+                _ => None,
+            });
+            return ids.map(|id| self.known_delivery(id)).filter(wanted).take(limit).collect();
+        }
+        let is_filtered = *filter != DeliveryFilter::default();
+        let positions = self.positions(b"v", is_filtered.then(|| filter.classes()), before);
+        positions.map(|at| self.listed_delivery(Seq(at?))).filter(wanted).take(limit).collect()
+    }
+
+    fn listed_delivery(&self, scheduled: Seq) -> Result<Delivery, LogError> {
+        let wrong = |why: &str| LogError::corrupt(format!("the list's row of event {scheduled}"), why);
+        let id = self.reader.row(&rows::scheduled_key(scheduled))?.ok_or_else(|| wrong("it is missing"))?;
+        let id = id.try_into().map_err(|_| wrong("it is no delivery's id"))?;
+        self.known_delivery(DeliveryId(u128::from_be_bytes(id)))
+    }
+
+    fn known_delivery(&self, id: DeliveryId) -> Result<Delivery, LogError> {
+        self.delivery(id)?.ok_or_else(|| LogError::corrupt(format!("the row of delivery {id}"), "it is missing"))
+    }
+
+    /// Positions below `before`, largest first: those of `classes`, or all that have a row under `prefix`.
+    fn positions(
+        &self,
+        prefix: &'static [u8],
+        classes: Option<Vec<Class>>,
+        before: Option<Seq>,
+    ) -> Box<dyn Iterator<Item = Result<u64, LogError>> + 'a> {
+        let before = before.map_or(u64::MAX, |before| before.0);
+        match classes {
+            Some(classes) => Box::new(Index(self.reader).numbers(classes, before)),
+            None => Box::new(self.listed(prefix, before)),
         }
     }
 
-    /// Up to `limit` jobs that were registered before position `before`, newest first.
-    pub fn jobs(&self, before: Option<Seq>, limit: usize) -> Result<Vec<Job>, LogError> {
-        let after = before.map(list_key);
-        let listed = self.reader.rows(b"l", Order::Descending, after.as_deref(), limit)?;
-        let job = |(key, id): (Vec<u8>, Vec<u8>)| {
-            let wrong = |why: &str| LogError::corrupt(format!("row {}", key.escape_ascii()), why);
-            let id = std::str::from_utf8(&id).ok().and_then(|id| JobId::new(id).ok());
-            self.job(&id.ok_or_else(|| wrong("it is no batch id"))?)?
-                .ok_or_else(|| wrong("it lists a batch that is missing"))
-        };
-        listed.into_iter().map(job).collect()
-    }
-
-    /// Up to `limit` dead letters with smaller numbers than `before`, newest first.
-    pub fn dead_letters(&self, before: Option<DeadLetterId>, limit: usize) -> Result<Vec<DeadLetter>, LogError> {
-        let after = before.map(dead_letter_key);
-        let rows = self.reader.rows(b"x", Order::Descending, after.as_deref(), limit)?;
-        rows.iter().map(|(key, bytes)| read(key, bytes)).collect()
+    fn listed(&self, prefix: &'static [u8], before: u64) -> impl Iterator<Item = Result<u64, LogError>> + 'a {
+        let reader = self.reader;
+        let mut after = [prefix, &before.to_be_bytes()].concat();
+        let mut ahead: Vec<u64> = Vec::new();
+        std::iter::from_fn(move || {
+            if ahead.is_empty() {
+                let rows = match reader.rows(prefix, Order::Descending, Some(&after), LISTED_AHEAD) {
+                    Ok(rows) => rows,
+                    Err(error) => return Some(Err(error)),
+                };
+                after.clone_from(&rows.last()?.0);
+                let position = |key: &[u8]| key.last_chunk().map(|at| u64::from_be_bytes(*at));
+                ahead.extend(rows.iter().rev().filter_map(|(key, _)| position(key)));
+            }
+            ahead.pop().map(Ok)
+        })
     }
 
     /// Every job that is not terminal.
@@ -204,6 +234,22 @@ impl<'a> Views<'a> {
     pub fn active_deliveries(&self) -> Result<Vec<Delivery>, LogError> {
         let rows = self.reader.rows(b"q", Order::Ascending, None, usize::MAX)?;
         rows.iter().map(|(key, bytes)| read(key, bytes)).collect()
+    }
+
+    /// A job as it was when the log ended at position `at`; `None` when it was not registered then.
+    pub fn job_at(&self, id: &JobId, at: Seq) -> Result<Option<Job>, LogError> {
+        let Some(job) = self.job(id)? else { return Ok(None) };
+        let mut state = State::default();
+        for envelope in self.history(&job)?.iter().filter(|envelope| envelope.seq <= at) {
+            evolve(&mut state, envelope)
+                .map_err(|illegal| LogError::corrupt("a batch's history", illegal.to_string()))?;
+        }
+        Ok(state.job(id).cloned())
+    }
+
+    /// Whether the rows are of this program's [`VERSION`].
+    pub fn are_current(&self) -> Result<bool, LogError> {
+        Ok(self.reader.row(VERSION_ROW)?.as_deref() == Some(&[VERSION]))
     }
 
     /// A job's events, oldest first: a walk back from its newest one.
@@ -230,17 +276,3 @@ impl<'a> Views<'a> {
 fn read<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, LogError> {
     codec::decode(bytes).map_err(|unreadable| unreadable.at(format!("row {}", key.escape_ascii())))
 }
-
-/// Every row that a state stands for, for a comparison with the stored ones. Payloads are not derived and not among them.
-#[must_use]
-pub fn all_rows(state: &State) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let jobs = state.jobs().flat_map(|job| [listed(job), job_row(job)]);
-    let deliveries = state.deliveries().map(delivery_row);
-    let letters = state.dead_letters().map(|letter| put(dead_letter_key(letter.id), codec::encode(letter)));
-    let totals = (state.totals() != Totals::default()).then(|| put(b"t".to_vec(), codec::encode(&state.totals())));
-    let writes = jobs.chain(deliveries).chain(letters).chain(totals);
-    writes.filter_map(|write| Some((write.key, write.value?))).collect()
-}
-
-/// The prefixes of all rows that are derived from events.
-pub const DERIVED: [&[u8]; 7] = [b"a", b"d", b"j", b"l", b"q", b"t", b"x"];

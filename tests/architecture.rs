@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may import whom. What is not in a row is not imported; `cli` and `main` may import everything.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("signature", &[]),
     ("verify", &["signature"]),
@@ -20,10 +20,14 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("views", &["domain", "log"]),
     ("secrets", &["domain", "log", "signature"]),
     ("attempt", &["domain", "signature", "transport"]),
+    ("meter", &["domain"]),
     ("engine", &["attempt", "domain", "log", "payload", "schedule", "secrets", "signature", "views"]),
     ("dispatch", &["attempt", "clock", "domain", "transport"]),
-    ("runtime", &["clock", "dispatch", "domain", "engine", "log", "signature", "transport", "views"]),
-    ("api", &["domain", "log", "runtime", "signature", "views"]),
+    (
+        "runtime",
+        &["clock", "dispatch", "domain", "engine", "log", "meter", "schedule", "signature", "transport", "views"],
+    ),
+    ("api", &["clock", "domain", "meter", "runtime", "signature", "views"]),
     ("config", &[]),
 ];
 

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use hookledger::domain::command::Command;
-use hookledger::domain::id::{DeliveryId, JobId, SecretId};
+use hookledger::domain::id::{DeadLetterId, DeliveryId, JobId, SecretId};
 use hookledger::domain::job::{JobSpec, Report, Status, WebhookStatus};
 use hookledger::domain::rejection::Rejection;
 use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::Webhook;
-use hookledger::engine::{Answer, Engine, Input, Settings, Step, Ticket, When};
+use hookledger::engine::{Answer, Asked, Engine, Input, Settings, Step, Ticket, When};
 use hookledger::log::memory::MemoryLog;
 use hookledger::log::{EventLog, RowWrite};
 use hookledger::views::Views;
@@ -37,7 +37,8 @@ fn complete(id: &str) -> Command {
 }
 
 fn ask(command: Command) -> Input {
-    Input { reply: Some((Ticket(1), When::Committed)), ..Input::of(command) }
+    let asked = Asked { ticket: Ticket(1), when: When::Committed, keep: None };
+    Input { asked: Some(asked), ..Input::of(command) }
 }
 
 /// Changes a row behind the engine's back, as damage would.
@@ -74,7 +75,7 @@ fn a_delivery_whose_payload_is_gone_fails_and_becomes_a_dead_letter_while_others
     }
     assert_eq!(status(&log, "a"), Some(WebhookStatus::Failed));
     let reader = log.reader();
-    let letter = Views::new(&*reader).dead_letters(None, 9).unwrap().pop().unwrap();
+    let letter = Views::new(&*reader).dead_letter(DeadLetterId(1)).unwrap().unwrap();
     assert_eq!((letter.delivery, letter.attempts), (delivery, 2));
     assert_eq!(letter.error, "internal: what is to be sent could not be read; see the server's log");
 }

@@ -57,7 +57,10 @@ fn collect(path: &Path, used: &mut BTreeSet<String>) {
 }
 
 fn is_code(text: &str) -> bool {
-    const FIELDS: [&str; 13] = [
+    const FIELDS: [&str; 16] = [
+        "at",
+        "batch_id",
+        "event",
         "input_file_id",
         "output_file_id",
         "error_file_id",

@@ -215,6 +215,7 @@ fn delivery(state: DeliveryState) -> Delivery {
         kind: EventKind::Progress,
         url: webhook().url,
         created_at: AT,
+        scheduled: Seq(70_000),
         max_attempts: 300,
         timeout: 30,
         state,
@@ -247,6 +248,10 @@ fn dead_letter() -> DeadLetter {
 
 fn new_dead_letter() -> DeadLetter {
     DeadLetter { retried_at: None, retry_success: None, ..dead_letter() }
+}
+
+const fn totals() -> Totals {
+    Totals { last_dead_letter: 300, dead_letters: 2, jobs: [1, 0, 0, 70_000, 0, 0, 0, 9] }
 }
 
 /// A name, and below it bytes in lines of 40.
@@ -317,7 +322,7 @@ fn rows() {
     golden(&mut out, "delivery, minimal", &new_delivery());
     golden(&mut out, "dead letter, full", &dead_letter());
     golden(&mut out, "dead letter, minimal", &new_dead_letter());
-    golden(&mut out, "totals", &Totals { last_dead_letter: 300, dead_letters: 2 });
+    golden(&mut out, "totals", &totals());
     snapshot("golden_rows", &out);
 }
 
@@ -330,7 +335,7 @@ fn keys() {
     state.bring_delivery(delivery(DeliveryState::Dead));
     state.bring_delivery(Delivery { id: DeliveryId(1), ..new_delivery() });
     state.bring_dead_letter(dead_letter());
-    state.bring_totals(Totals { last_dead_letter: 300, dead_letters: 2 });
+    state.bring_totals(totals());
     let mut out = String::new();
     let payload = views::payload(DELIVERY, &vec![b'x'; 60 * 1024 + 1]);
     let payload = payload.into_iter().map(|row| (row.key, row.value.unwrap()));
@@ -374,7 +379,9 @@ fn variants() {
             | DeliveryState::InFlight
             | DeliveryState::Delivered
             | DeliveryState::Dead
-            | DeliveryState::Superseded => golden(&mut out, &format!("delivery state {}", state.as_str()), &state),
+            | DeliveryState::Superseded => {
+                golden(&mut out, &format!("delivery state {}", state.status().as_str()), &state);
+            }
         }
     }
     let Destination::Webhook(_) = destination();

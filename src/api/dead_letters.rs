@@ -1,43 +1,50 @@
-//! Dead letters: seeing, retrying, deleting.
-
-use std::ops::ControlFlow;
+//! Dead letters: seeing, retrying, deleting, one by one.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::batches::expect_no_fields;
-use super::body::JsonBody;
+use super::answer::{self, Json, rendered};
+use super::attempts::{self, AttemptObject};
+use super::body::{MaybeBody, Nothing};
+use super::describe::{Describe, Operation};
+use super::once::Keeper;
 use super::path::LetterPath;
 use super::problem::Problem;
 use super::query::{FromQuery, Params, Query};
-use super::{App, Shared, answer, blocking};
-use crate::domain::delivery::{Attempt, DeadLetter};
-use crate::domain::event::{Envelope, Event};
+use super::{App, Shared, blocking};
+use crate::domain::delivery::DeadLetter;
 use crate::domain::id::DeadLetterId;
 use crate::domain::rejection::Rejection;
-use filter::Filter;
+use crate::domain::webhook::EventKind;
+use crate::runtime::{Answer, Rendered, Retried};
+use crate::views::LetterFilter;
 
-mod filter;
-
-/// Dead letters that are read at once while looking for those of a page.
-const STRIDE: usize = 512;
-
-/// A dead letter in the API: times are ISO 8601, UTC.
-#[derive(Serialize)]
-struct LetterObject {
+/// A dead letter: a delivery that was given up. Times are ISO 8601, UTC.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LetterObject {
+    /// Its number.
     id: u64,
+    /// The batch that it tells of.
     batch_id: String,
+    /// Where it was to go.
     webhook_url: String,
+    /// What it was to tell.
     event: &'static str,
+    /// The delivery.
     delivery_id: String,
+    /// The newest failure, at most 200 characters.
     error_message: String,
+    /// Attempts made.
     attempts: u32,
+    /// When the newest of them began.
     last_attempt_at: String,
+    /// When it was given up.
     created_at: String,
+    /// When its newest retry ended.
     retried_at: Option<String>,
+    /// Whether any retry succeeded; null before the first has ended.
     retry_success: Option<bool>,
 }
 
@@ -62,64 +69,58 @@ impl From<&DeadLetter> for LetterObject {
 /// The query of `GET /v1/webhooks/dead-letter`.
 pub(super) struct Listing {
     limit: usize,
-    offset: usize,
-    filter: Filter,
+    offset: u64,
+    filter: LetterFilter,
 }
 
 impl FromQuery for Listing {
     fn take(query: &mut Query) -> Result<Self, Problem> {
-        Ok(Self {
-            limit: query.number("limit", 1..=1000)?.unwrap_or(100),
-            offset: query.number("offset", 0..=usize::MAX)?.unwrap_or(0),
-            filter: Filter::take(query)?,
-        })
+        let filter = LetterFilter {
+            job: query.batch("batch_id")?,
+            kind: query.word("event", &EventKind::ALL.map(EventKind::as_str), EventKind::parse)?,
+            url: query.text("url", "the whole URL of a webhook")?,
+            resolved: query.flag("resolved")?,
+            since: query.time("since")?,
+            until: query.time("until")?,
+        };
+        Ok(Self { limit: query.limit(100, 1000)?, offset: query.number("offset", 0..=u64::MAX)?.unwrap_or(0), filter })
     }
 }
 
-#[derive(Serialize)]
-struct Page {
+/// A page of dead letters, newest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LetterList {
+    /// Always `list`.
     object: &'static str,
     data: Vec<LetterObject>,
+    /// Whether there are more after these.
     has_more: bool,
+    /// How many match in all.
     total: u64,
 }
 
 /// `GET /v1/webhooks/dead-letter`
-pub(super) async fn list(State(app): State<Shared>, Params(listing): Params<Listing>) -> Result<Response, Problem> {
-    let page = blocking(&app, move |app| page(app, &listing)).await?;
-    answer(StatusCode::OK, &page)
+pub(super) async fn list(
+    State(app): State<Shared>,
+    Params(Listing { limit, offset, filter }): Params<Listing>,
+) -> Result<Json<LetterList>, Problem> {
+    let read =
+        blocking(&app, move |app| app.handle.views().letter_page(&filter, offset, limit).map_err(Problem::storage));
+    let page = read.await?;
+    let data: Vec<_> = page.letters.iter().map(LetterObject::from).collect();
+    let has_more = offset.saturating_add(data.len() as u64) < page.total && data.len() == limit;
+    Ok(Json(LetterList { object: "list", data, has_more, total: page.total }))
 }
 
-fn page(app: &App, listing: &Listing) -> Result<Page, Problem> {
-    let Listing { limit, offset, filter } = listing;
-    let counted = filter.is_empty().then(|| app.handle.views().totals().map(|totals| totals.dead_letters)).transpose();
-    let counted = counted.map_err(Problem::storage)?;
-    let (mut data, mut matched) = (Vec::new(), 0_usize);
-    newest_first(app, |letter| {
-        if filter.matches(letter) {
-            if matched >= *offset && data.len() < *limit {
-                data.push(LetterObject::from(letter));
-            }
-            matched += 1;
-        }
-        // Without a filter the total is known, and one more than the page tells whether there are more.
-        let enough = counted.is_some() && matched > offset.saturating_add(*limit);
-        if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    let has_more = matched > offset.saturating_add(data.len()) && data.len() == *limit;
-    Ok(Page { object: "list", data, has_more, total: counted.unwrap_or(matched as u64) })
-}
-
-/// Shows every dead letter to `see`, until that has seen enough.
-fn newest_first(app: &App, mut see: impl FnMut(&DeadLetter) -> ControlFlow<()>) -> Result<(), Problem> {
-    let mut before = None;
-    loop {
-        let letters = app.handle.views().dead_letters(before, STRIDE).map_err(Problem::storage)?;
-        if letters.iter().try_for_each(&mut see).is_break() || letters.len() < STRIDE {
-            return Ok(());
-        }
-        before = letters.last().map(|letter| letter.id);
-    }
+/// A dead letter with its payload and its attempts.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct WholeLetter {
+    #[serde(flatten)]
+    letter: LetterObject,
+    /// The exact bytes that are sent; null when they were erased.
+    payload: Option<String>,
+    /// Every attempt, oldest first.
+    attempt_history: Vec<AttemptObject>,
 }
 
 /// `GET /v1/webhooks/dead-letter/{id}`
@@ -127,18 +128,8 @@ pub(super) async fn show(
     State(app): State<Shared>,
     LetterPath(id): LetterPath,
     _: Params<()>,
-) -> Result<Response, Problem> {
-    let shown = blocking(&app, move |app| whole(app, id)).await?;
-    answer(StatusCode::OK, &shown)
-}
-
-/// A dead letter with its payload and its attempts.
-#[derive(Serialize)]
-struct WholeLetter {
-    #[serde(flatten)]
-    letter: LetterObject,
-    payload: Option<String>,
-    attempt_history: Vec<Value>,
+) -> Result<Json<WholeLetter>, Problem> {
+    blocking(&app, move |app| whole(app, id)).await.map(Json)
 }
 
 fn whole(app: &App, id: DeadLetterId) -> Result<WholeLetter, Problem> {
@@ -147,42 +138,8 @@ fn whole(app: &App, id: DeadLetterId) -> Result<WholeLetter, Problem> {
     let letter = letter.ok_or_else(|| Problem::from(Rejection::not_found("dead letter", id)))?;
     let payload = views.payload(letter.delivery).map_err(Problem::storage)?;
     let payload = payload.map(String::from_utf8).transpose().map_err(Problem::storage)?;
-    let job = views.job(&letter.job).map_err(Problem::storage)?;
-    let history = job.map(|job| views.history(&job)).transpose().map_err(Problem::storage)?.unwrap_or_default();
-    let told = history.iter().filter(|envelope| envelope.event.delivery() == Some(letter.delivery));
-    let attempt_history = attempts(told).iter().map(attempt_object).collect();
+    let attempt_history = attempts::all(app, &letter.job, letter.delivery)?;
     Ok(WholeLetter { letter: LetterObject::from(&letter), payload, attempt_history })
-}
-
-/// Every attempt that a delivery's events tell of: its row keeps only the newest.
-fn attempts<'a>(events: impl Iterator<Item = &'a Envelope>) -> Vec<Attempt> {
-    let mut attempts: Vec<Attempt> = Vec::new();
-    for Envelope { at, event, .. } in events {
-        match (event, attempts.last_mut()) {
-            (Event::AttemptStarted { attempt, .. }, Some(again)) if again.number == *attempt => again.started_at = *at,
-            (Event::AttemptStarted { attempt, .. }, _) => {
-                attempts.push(Attempt { number: *attempt, started_at: *at, interruptions: 0, end: None });
-            }
-            (Event::AttemptSucceeded { end, .. } | Event::AttemptFailed { end, .. }, Some(newest)) => {
-                newest.end = Some(end.clone());
-            }
-            (Event::AttemptInterrupted { .. }, Some(newest)) => newest.interruptions += 1,
-            _ => {}
-        }
-    }
-    attempts
-}
-
-fn attempt_object(attempt: &Attempt) -> Value {
-    let end = attempt.end.as_ref();
-    json!({
-        "number": attempt.number,
-        "started_at": attempt.started_at.to_string(),
-        "duration_ms": end.map(|end| end.duration_ms),
-        "status_code": end.and_then(|end| end.status_code),
-        "error": end.and_then(|end| end.error.as_deref()),
-        "response_excerpt": end.and_then(|end| end.excerpt.as_deref()),
-    })
 }
 
 /// The query of a retry.
@@ -197,24 +154,75 @@ impl FromQuery for RetryOptions {
     }
 }
 
+/// What became of a retry.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RetriedObject {
+    /// The dead letter's number.
+    id: u64,
+    /// The batch that it tells of.
+    batch_id: String,
+    /// Whether the receiver took it; null when that was not waited for.
+    retry_success: Option<bool>,
+    /// When the attempt ended.
+    retried_at: Option<String>,
+    /// Whether it was asked for with force.
+    forced: bool,
+}
+
+impl From<&Retried> for RetriedObject {
+    fn from(retried: &Retried) -> Self {
+        Self {
+            id: retried.id.0,
+            batch_id: retried.job.to_string(),
+            retry_success: retried.success,
+            retried_at: retried.retried_at.map(|at| at.to_string()),
+            forced: retried.forced,
+        }
+    }
+}
+
+/// A retry's answer: 200 when it was waited for, else 202.
+pub(super) struct RetryAnswer(Rendered);
+
+impl IntoResponse for RetryAnswer {
+    fn into_response(self) -> Response {
+        answer::response(self.0).unwrap_or_else(IntoResponse::into_response)
+    }
+}
+
+impl Describe for RetryAnswer {
+    fn describe(operation: &mut Operation<'_>) {
+        let none = serde_json::json!({});
+        operation.answer::<RetriedObject>(200, "The attempt has ended", &none);
+        operation.answer::<RetriedObject>(202, "The attempt will be made", &none);
+        operation.problems(&[400, 409]);
+    }
+}
+
 /// `POST /v1/webhooks/dead-letter/{id}/retry`
 pub(super) async fn retry(
     State(app): State<Shared>,
     LetterPath(id): LetterPath,
     Params(RetryOptions { force, wait }): Params<RetryOptions>,
-    JsonBody(body): JsonBody,
-) -> Result<Response, Problem> {
-    expect_no_fields(body)?;
-    let retried = app.handle.retry_dead_letter(id, force, wait).await?;
-    let status = if wait { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let shown = json!({
-        "id": retried.id.0,
-        "batch_id": retried.job.as_str(),
-        "retry_success": retried.success,
-        "retried_at": retried.retried_at.map(|at| at.to_string()),
-        "forced": retried.forced,
-    });
-    answer(status, &shown)
+    keeper: Keeper,
+    _: MaybeBody<Nothing>,
+) -> Result<RetryAnswer, Problem> {
+    let status = if wait { 200 } else { 202 };
+    let kept = move |answer: &Answer| match answer {
+        Answer::Retried(retried) => rendered(status, None, &RetriedObject::from(retried)),
+        _ => Err(Problem::internal("another answer than a retry")),
+    };
+    let retried = app.handle.keeping(keeper.keep(kept)).retry_dead_letter(id, force, wait).await?;
+    rendered(status, None, &RetriedObject::from(&retried)).map(RetryAnswer)
+}
+
+/// A dead letter that is gone.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Deleted {
+    /// Always true.
+    deleted: bool,
+    /// Its number.
+    id: u64,
 }
 
 /// `DELETE /v1/webhooks/dead-letter/{id}`
@@ -222,12 +230,7 @@ pub(super) async fn delete(
     State(app): State<Shared>,
     LetterPath(id): LetterPath,
     _: Params<()>,
-) -> Result<Response, Problem> {
+) -> Result<Json<Deleted>, Problem> {
     app.handle.delete_dead_letter(id).await?;
-    answer(StatusCode::OK, &json!({"deleted": true, "id": id.0}))
-}
-
-/// Another method on a dead letter. On what is no dead letter's number there is nothing at all, whatever the method.
-pub(super) async fn other_method(_: LetterPath) -> Problem {
-    Problem::method_not_allowed()
+    Ok(Json(Deleted { deleted: true, id: id.0 }))
 }

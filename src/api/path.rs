@@ -3,9 +3,12 @@
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
+use serde_json::json;
+
+use super::describe::{Describe, Operation};
 use super::problem::Problem;
 use super::query::whole;
-use crate::domain::id::{DeadLetterId, JobId};
+use crate::domain::id::{DeadLetterId, DeliveryId, JobId};
 use crate::domain::rejection::Rejection;
 
 /// The batch that the path names.
@@ -13,6 +16,40 @@ pub(super) struct BatchPath(pub(super) JobId);
 
 /// The dead letter that the path names.
 pub(super) struct LetterPath(pub(super) DeadLetterId);
+
+/// The delivery that the path names.
+pub(super) struct DeliveryPath(pub(super) DeliveryId);
+
+impl Describe for BatchPath {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"});
+        operation.parameter("path", "id", &schema, "The batch's id");
+        operation.problems(&[404]);
+    }
+}
+
+impl Describe for LetterPath {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.parameter("path", "id", &json!({"type": "integer", "minimum": 1}), "The dead letter's number");
+        operation.problems(&[404]);
+    }
+}
+
+impl Describe for DeliveryPath {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = json!({"type": "string", "pattern": "^msg_[0-9a-hjkmnp-tv-z]{26}$"});
+        operation.parameter("path", "id", &schema, "The delivery's id, as in the webhook-id header");
+        operation.problems(&[404]);
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DeliveryPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        named(parts, state, "delivery", |id| id.parse().ok()).await.map(Self)
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for BatchPath {
     type Rejection = Problem;

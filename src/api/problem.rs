@@ -9,16 +9,38 @@ use std::fmt;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::domain::rejection::{Invalid, Rejection};
-use crate::runtime::Error;
+use crate::runtime::{Error, Rendered};
 
 /// Seconds after which a client may find storage or server back.
 const UNAVAILABLE_RETRY: u64 = 5;
 
 /// Seconds after which a client may find the queue shorter: it holds half a second's work.
 const OVERLOADED_RETRY: u64 = 1;
+
+/// A problem as it is answered.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ProblemObject<'a> {
+    /// What is wrong, for a person.
+    detail: &'a str,
+    error: ErrorObject<'a>,
+}
+
+/// What is wrong, in the form of OpenAI's errors.
+#[derive(Serialize, JsonSchema)]
+struct ErrorObject<'a> {
+    /// For a person.
+    message: &'a str,
+    /// `invalid_request_error`, `overloaded_error` or `server_error`.
+    r#type: &'static str,
+    /// The field or parameter that is wrong, if it is one.
+    param: Option<&'a str>,
+    /// Stable and machine-readable.
+    code: &'static str,
+}
 
 /// A request that failed.
 #[derive(Clone, Debug)]
@@ -111,7 +133,6 @@ impl Problem {
                 format!("{} The request's id is {request_id}.", self.message)
             }
         };
-        let error = json!({"message": message, "type": self.kind(), "param": self.param, "code": self.code});
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -119,7 +140,18 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         *response.status_mut() = self.status;
-        *response.body_mut() = Body::from(json!({"detail": message, "error": error}).to_string());
+        *response.body_mut() = Body::from(self.body(&message));
+    }
+
+    fn body(&self, message: &str) -> Vec<u8> {
+        let error = ErrorObject { message, r#type: self.kind(), param: self.param.as_deref(), code: self.code };
+        // Texts always serialize.
+        serde_json::to_vec(&ProblemObject { detail: message, error }).unwrap_or_default()
+    }
+
+    /// Itself in the form in which an answer is kept.
+    pub(super) fn rendered(&self) -> Rendered {
+        Rendered { status: self.status.as_u16(), version: None, body: self.body(&self.message) }
     }
 }
 
@@ -148,6 +180,7 @@ impl From<Rejection> for Problem {
             Rejection::Conflict { code, .. } => (StatusCode::CONFLICT, code),
             Rejection::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "stale_version"),
             Rejection::AlreadyRetried => (StatusCode::BAD_REQUEST, "already_retried"),
+            Rejection::AlreadyDelivered => (StatusCode::BAD_REQUEST, "already_delivered"),
             Rejection::Unreadable { why } => return Self::storage(why),
             // An outcome's, which no client sends.
             Rejection::NotInFlight => return Self::internal(message),

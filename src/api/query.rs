@@ -1,11 +1,17 @@
-//! The parameters of a request's query, taken out one by one like the [fields](super::fields) of a body.
+//! The parameters of a request's query, taken out one by one; what is left at the end is a mistake, and is named as one.
+//!
+//! Taking them also says what they may be: that is how the query is described.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::fields::did_you_mean;
+use super::describe::{Describe, Operation};
 use super::problem::Problem;
+use super::suggestion::did_you_mean;
+use crate::domain::id::JobId;
+use crate::domain::time::Timestamp;
 
 /// What can be read from a query.
 pub(super) trait FromQuery: Sized {
@@ -31,10 +37,30 @@ impl<T: FromQuery, S: Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
+impl<T: FromQuery> Describe for Params<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        let mut query = Query { left: Vec::new(), known: Vec::new() };
+        // Without parameters there is nothing that could be wrong.
+        let _ = T::take(&mut query);
+        for Known { name, schema, expected } in query.known {
+            operation.parameter("query", name, &schema, &expected);
+        }
+        operation.problems(&[422]);
+    }
+}
+
 /// The parameters that were not taken yet.
 pub(super) struct Query {
     left: Vec<(String, String)>,
-    known: Vec<&'static str>,
+    known: Vec<Known>,
+}
+
+/// A parameter that there is.
+struct Known {
+    name: &'static str,
+    schema: Value,
+    /// What it may be, for a person.
+    expected: String,
 }
 
 impl Query {
@@ -50,53 +76,102 @@ impl Query {
 
     fn surplus(&self, name: &str) -> Problem {
         let name: String = name.chars().take(64).collect();
-        if self.known.contains(&&*name) {
+        let known: Vec<&str> = self.known.iter().map(|known| known.name).collect();
+        if known.contains(&&*name) {
             let message = format!("The query parameter '{name}' is given twice");
             return Problem::invalid(name, "invalid_parameter", message);
         }
-        let hint = did_you_mean(&name, &self.known);
-        let allowed = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
+        let hint = did_you_mean(&name, &known);
+        let allowed = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let message = format!("Unknown query parameter '{name}'.{hint} Allowed parameters: {allowed}");
         Problem::invalid(name, "unknown_parameter", message)
     }
 
-    /// The text of a parameter.
-    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
-        self.known.push(name);
-        let place = self.left.iter().position(|(given, _)| given == name)?;
-        Some(self.left.remove(place).1)
-    }
-
-    /// What `read` makes of a parameter; `expected` says what it may be.
+    /// What `read` makes of a parameter; `expected` and `schema` say what it may be.
     pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,
-        expected: &str,
+        expected: impl Into<String>,
+        schema: Value,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, Problem> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        read(&text).map(Some).ok_or_else(|| {
-            Problem::invalid(name, "invalid_parameter", format!("The query parameter '{name}' must be {expected}"))
-        })
+        let expected = expected.into();
+        let given = self.left.iter().position(|(given, _)| given == name).map(|place| self.left.remove(place).1);
+        let read = given.map(|text| {
+            read(&text).ok_or_else(|| {
+                let message = format!("The query parameter '{name}' must be {expected}");
+                Problem::invalid(name, "invalid_parameter", message)
+            })
+        });
+        self.known.push(Known { name, schema, expected });
+        read.transpose()
+    }
+
+    /// Any text.
+    pub(super) fn text(&mut self, name: &'static str, expected: &str) -> Result<Option<String>, Problem> {
+        self.parsed(name, expected, json!({"type": "string"}), |text| Some(text.to_owned()))
+    }
+
+    /// One of some words.
+    pub(super) fn word<T>(
+        &mut self,
+        name: &'static str,
+        words: &[&str],
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let expected = format!("one of {}", words.join(", "));
+        self.parsed(name, expected, json!({"type": "string", "enum": words}), read)
     }
 
     /// `true` or `false`.
     pub(super) fn flag(&mut self, name: &'static str) -> Result<Option<bool>, Problem> {
-        self.parsed(name, "true or false", |text| text.parse().ok())
+        self.parsed(name, "true or false", json!({"type": "boolean"}), |text| text.parse().ok())
+    }
+
+    /// A batch.
+    pub(super) fn batch(&mut self, name: &'static str) -> Result<Option<JobId>, Problem> {
+        let schema = json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"});
+        self.parsed(name, "the id of a batch", schema, |id| JobId::new(id).ok())
+    }
+
+    /// A point in time.
+    pub(super) fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+        let schema = json!({"type": "string", "format": "date-time"});
+        self.parsed(name, "a time such as 2026-01-31T09:30:00Z", schema, |text| {
+            // In a query a `+` stands for a space; in a time it can only have been the sign of the offset.
+            read_time(&text.replace(' ', "+"))
+        })
     }
 
     /// A number of `range`.
     pub(super) fn number(
         &mut self,
         name: &'static str,
-        range: std::ops::RangeInclusive<usize>,
-    ) -> Result<Option<usize>, Problem> {
-        let expected = match *range.end() {
-            usize::MAX => format!("a whole number from {} on", range.start()),
-            end => format!("a whole number from {} to {end}", range.start()),
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Problem> {
+        let (expected, schema) = match (*range.start(), *range.end()) {
+            (start, u64::MAX) => {
+                (format!("a whole number from {start} on"), json!({"type": "integer", "minimum": start}))
+            }
+            (start, end) => (
+                format!("a whole number from {start} to {end}"),
+                json!({"type": "integer", "minimum": start, "maximum": end}),
+            ),
         };
-        self.parsed(name, &expected, |text| whole(text)?.try_into().ok().filter(|number| range.contains(number)))
+        self.parsed(name, expected, schema, |text| whole(text).filter(|number| range.contains(number)))
     }
+
+    /// How many entries of a list to give.
+    pub(super) fn limit(&mut self, default: usize, max: u64) -> Result<usize, Problem> {
+        let given = self.number("limit", 1..=max)?;
+        Ok(given.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default))
+    }
+}
+
+/// A time with an offset (RFC 3339).
+pub(super) fn read_time(text: &str) -> Option<Timestamp> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Some(Timestamp::from_millis(at.as_millisecond()))
 }
 
 /// A whole number in plain digits.
@@ -109,7 +184,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq)]
-    struct Page(Option<usize>, Option<bool>);
+    struct Page(Option<u64>, Option<bool>);
 
     impl FromQuery for Page {
         fn take(query: &mut Query) -> Result<Self, Problem> {
@@ -161,5 +236,15 @@ mod tests {
             Query::read::<()>("a=b").unwrap_err().message,
             "Unknown query parameter 'a'. Allowed parameters: none"
         );
+    }
+
+    #[test]
+    fn times_have_an_offset() {
+        let nine = Some(Timestamp::from_millis(1_769_851_800_250));
+        assert_eq!(read_time("2026-01-31T09:30:00.250Z"), nine);
+        assert_eq!(read_time("2026-01-31T11:30:00.250+02:00"), nine);
+        for bad in ["2026-01-31", "2026-01-31T09:30:00", "yesterday", "", "1769851800"] {
+            assert_eq!(read_time(bad), None, "{bad}");
+        }
     }
 }

@@ -1,17 +1,208 @@
 //! What a client says of a batch, read from JSON into the words of the domain.
 //!
-//! Only types are checked here, and what the domain never sees; bounds are the domain's, which names the field as well.
+//! Here are types and names only; bounds are the domain's, which names the field as well. The bounds that stand here as
+//! attributes are for the description, and a test holds the two together.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-use super::fields::Fields;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
 use super::problem::Problem;
+use super::schema;
 use crate::domain::id::JobId;
 use crate::domain::job::{ExpiresAfter, JobError, JobSpec, Report, Status};
 use crate::domain::webhook::{EventKind, Format, Webhook};
 use crate::signature::Secret;
 
-/// The body of `POST /v1/batches`.
+/// A job to be registered. What its worker reports may be given at once: a job that is done already is registered and
+/// reported in one write.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct NewBatch {
+    /// Its id; without one the server makes one. The same id with the same body again answers the same batch.
+    #[serde(default)]
+    #[schemars(schema_with = "id")]
+    id: Option<String>,
+    /// The file that it works on.
+    #[schemars(length(min = 1, max = 512))]
+    input_file_id: Option<String>,
+    /// What its requests are for; `/v1/chat/completions` when left out.
+    #[schemars(length(min = 1, max = 512))]
+    endpoint: Option<String>,
+    /// How long it may take, at most ten years: a number and `s`, `m`, `h` or `d`; `24h` when left out.
+    #[serde(default)]
+    #[schemars(schema_with = "window")]
+    completion_window: Option<String>,
+    /// The client's own pairs: at most 16, keys of 64, values of 512 characters.
+    #[serde(default)]
+    #[schemars(schema_with = "metadata")]
+    metadata: Option<BTreeMap<String, String>>,
+    /// Stored and shown.
+    output_expires_after: Option<OutputExpiresAfter>,
+    /// -1, 0 or 1: stored and shown.
+    #[serde(default, deserialize_with = "schema::nearest")]
+    #[schemars(with = "Option<i64>", range(min = -1, max = 1))]
+    priority: Option<i64>,
+    /// Who is told.
+    webhook: Option<NewWebhook>,
+    #[serde(flatten)]
+    report: NewReport,
+}
+
+schema::body!(NewBatch);
+
+/// What a job's worker reports. What is left out stays as it is.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(super) struct NewReport {
+    /// Where the job stands now.
+    #[serde(default)]
+    #[schemars(schema_with = "status")]
+    status: Option<String>,
+    /// How many requests it has, and how many of them ended how.
+    request_counts: Option<NewCounts>,
+    /// The file with the results.
+    #[schemars(length(min = 1, max = 512))]
+    output_file_id: Option<String>,
+    /// The file with the errors.
+    #[schemars(length(min = 1, max = 512))]
+    error_file_id: Option<String>,
+    /// What went wrong with the job as a whole; at most 4 KiB.
+    errors: Option<NewErrors>,
+}
+
+schema::body!(NewReport);
+
+/// How many requests a job has, and how many of them ended how.
+#[derive(Deserialize, JsonSchema)]
+struct NewCounts {
+    /// All of them.
+    total: Option<u64>,
+    /// Ended well.
+    completed: Option<u64>,
+    /// Ended badly.
+    failed: Option<u64>,
+}
+
+/// How long a job's output is kept.
+#[derive(Deserialize, JsonSchema)]
+struct OutputExpiresAfter {
+    /// What the time counts from: `created_at`.
+    #[schemars(schema_with = "anchor")]
+    anchor: String,
+    /// Seconds.
+    #[serde(default, deserialize_with = "schema::nearest")]
+    #[schemars(with = "i64", range(min = 1))]
+    seconds: Option<i64>,
+}
+
+/// A list of errors, bare or in OpenAI's list object.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum NewErrors {
+    Bare(#[schemars(length(max = 16))] Vec<NewError>),
+    List(ErrorList),
+}
+
+/// OpenAI's list object.
+#[derive(Deserialize, JsonSchema)]
+struct ErrorList {
+    /// `list`.
+    #[serde(default)]
+    #[schemars(schema_with = "list")]
+    object: Option<String>,
+    /// The errors.
+    #[schemars(length(max = 16))]
+    data: Vec<NewError>,
+}
+
+/// One of a job's errors.
+#[derive(Deserialize, JsonSchema)]
+struct NewError {
+    /// A code that programs know.
+    #[schemars(length(max = 64))]
+    code: Option<String>,
+    /// The line of the input file.
+    #[serde(default, deserialize_with = "schema::nearest")]
+    #[schemars(with = "Option<i64>")]
+    line: Option<i64>,
+    /// What was wrong.
+    #[schemars(length(max = 64))]
+    message: Option<String>,
+    /// The field that was wrong.
+    #[schemars(length(max = 64))]
+    param: Option<String>,
+}
+
+/// Who is told of a job.
+#[derive(Deserialize, JsonSchema)]
+struct NewWebhook {
+    /// Absolute, `https` (`http` where configuration allows it), without user info and fragment.
+    #[schemars(schema_with = "url")]
+    url: String,
+    /// Signs; never shown again. The configured global secret when left out.
+    #[schemars(length(min = 1, max = 256))]
+    secret: Option<String>,
+    /// The total number of attempts; the configured default when left out.
+    #[serde(default, deserialize_with = "schema::nearest")]
+    #[schemars(with = "Option<i64>", range(min = 1, max = 10))]
+    max_retries: Option<i64>,
+    /// Seconds for a whole attempt; the configured default when left out.
+    #[serde(default, deserialize_with = "schema::nearest")]
+    #[schemars(with = "Option<i64>", range(min = 5, max = 300))]
+    timeout: Option<i64>,
+    /// What it is told; all but `progress` when left out. `batch.completed` and the like are aliases.
+    #[serde(default)]
+    #[schemars(schema_with = "events")]
+    events: Option<Vec<String>>,
+    /// What the body is: `batch`, the default, or `event`.
+    #[serde(default)]
+    #[schemars(schema_with = "format")]
+    format: Option<String>,
+}
+
+fn id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"], "pattern": "^[A-Za-z0-9_-]{1,64}$"})
+}
+
+fn window(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"], "pattern": "^[1-9][0-9]{0,2}[smhd]$"})
+}
+
+fn metadata(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["object", "null"], "maxProperties": 16, "propertyNames": {"maxLength": 64},
+        "additionalProperties": {"type": "string", "maxLength": 512},
+    })
+}
+
+fn status(_: &mut SchemaGenerator) -> Schema {
+    let names = Status::ALL.map(Status::as_str).map(Some).into_iter().chain([None]).collect::<Vec<_>>();
+    json_schema!({"type": ["string", "null"], "enum": names})
+}
+
+fn anchor(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "enum": ["created_at"]})
+}
+
+fn list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"], "enum": ["list", null]})
+}
+
+fn url(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2048})
+}
+
+fn events(_: &mut SchemaGenerator) -> Schema {
+    let names = EventKind::ALL.into_iter().flat_map(|kind| [kind.to_string(), format!("batch.{kind}")]);
+    let names = names.collect::<Vec<_>>();
+    json_schema!({"type": ["array", "null"], "minItems": 1, "items": {"type": "string", "enum": names}})
+}
+
+fn format(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "null"], "enum": ["batch", "event", null]})
+}
+
+/// A registration in the words of the domain.
 pub(super) struct Registration {
     /// The client's own, or a new one.
     pub(super) id: JobId,
@@ -22,28 +213,26 @@ pub(super) struct Registration {
     pub(super) url_param: &'static str,
 }
 
-impl Registration {
-    pub(super) fn read(body: Value) -> Result<Self, Problem> {
-        Fields::read(body, "", Self::take)
-    }
+impl TryFrom<NewBatch> for Registration {
+    type Error = Problem;
 
-    fn take(fields: &mut Fields) -> Result<Self, Problem> {
-        let id = match fields.text("id")? {
+    fn try_from(new: NewBatch) -> Result<Self, Problem> {
+        let id = match new.id {
             Some(id) => JobId::new(&id).map_err(|error| Problem::invalid("id", "invalid_id", error.to_string()))?,
             None => new_id()?,
         };
         let defaults = JobSpec::default();
-        let (webhook, secret) = fields.object("webhook", take_webhook)?.unzip();
+        let (webhook, secret) = new.webhook.map(NewWebhook::read).transpose()?.unzip();
         let mut spec = JobSpec {
-            input_file_id: fields.text("input_file_id")?,
-            endpoint: fields.text("endpoint")?.unwrap_or(defaults.endpoint),
-            completion_window: fields.text("completion_window")?.unwrap_or(defaults.completion_window),
-            metadata: fields.pairs("metadata")?.unwrap_or_default(),
-            output_expires_after: fields.object("output_expires_after", take_expiry)?,
-            priority: fields.integer("priority")?.map_or(0, |given| i8::try_from(given).unwrap_or(i8::MAX)),
+            input_file_id: new.input_file_id,
+            endpoint: new.endpoint.unwrap_or(defaults.endpoint),
+            completion_window: new.completion_window.unwrap_or(defaults.completion_window),
+            metadata: new.metadata.unwrap_or_default(),
+            output_expires_after: new.output_expires_after.map(OutputExpiresAfter::read).transpose()?,
+            priority: new.priority.map_or(0, |given| i8::try_from(given).unwrap_or(i8::MAX)),
             total: 0,
             webhook,
-            report: take_report(fields)?,
+            report: new.report.try_into()?,
         };
         // The number of requests is a part of the registration; a report of it would be one more event.
         spec.total = spec.report.total.take().unwrap_or(defaults.total);
@@ -61,23 +250,22 @@ fn new_id() -> Result<JobId, Problem> {
     JobId::new(&format!("batch_{:032x}", u128::from_be_bytes(random))).map_err(Problem::internal)
 }
 
-fn take_webhook(fields: &mut Fields) -> Result<(Webhook, Option<Secret>), Problem> {
-    let Some(url) = fields.text("url")? else {
-        return Err(Problem::invalid("webhook.url", "missing_field", "webhook.url is required"));
-    };
-    let secret = fields.text("secret")?.map(Secret::new).transpose().map_err(|error| {
-        let message = format!("webhook.secret must be 1 to 256 characters: {error}");
-        Problem::invalid("webhook.secret", "invalid_secret", message)
-    })?;
-    let webhook = Webhook {
-        secret: None,
-        max_retries: fields.integer("max_retries")?.map(nearest),
-        timeout: fields.integer("timeout")?.map(nearest),
-        events: fields.texts("events")?.map(|names| EventKind::parse_list(&names)).transpose()?,
-        format: fields.text("format")?.map_or(Ok(Format::default()), |name| Format::parse(&name))?,
-        ..Webhook::to(url)
-    };
-    Ok((webhook, secret))
+impl NewWebhook {
+    fn read(self) -> Result<(Webhook, Option<Secret>), Problem> {
+        let secret = self.secret.map(Secret::new).transpose().map_err(|error| {
+            let message = format!("webhook.secret must be 1 to 256 characters: {error}");
+            Problem::invalid("webhook.secret", "invalid_secret", message)
+        })?;
+        let webhook = Webhook {
+            secret: None,
+            max_retries: self.max_retries.map(nearest),
+            timeout: self.timeout.map(nearest),
+            events: self.events.map(|names| EventKind::parse_list(&names)).transpose()?,
+            format: self.format.map_or(Ok(Format::default()), |name| Format::parse(&name))?,
+            ..Webhook::to(self.url)
+        };
+        Ok((webhook, secret))
+    }
 }
 
 /// The nearest number that the domain's type holds. What was out of it is out of the field's bounds all the same.
@@ -85,76 +273,61 @@ fn nearest(number: i64) -> u32 {
     u32::try_from(number).unwrap_or(if number < 0 { 0 } else { u32::MAX })
 }
 
-fn take_expiry(fields: &mut Fields) -> Result<ExpiresAfter, Problem> {
-    let (anchor, seconds) = (fields.text("anchor")?, fields.integer("seconds")?);
-    if anchor.as_deref() != Some("created_at") {
-        let message = "output_expires_after.anchor must be 'created_at'";
-        return Err(Problem::invalid("output_expires_after.anchor", "invalid_anchor", message));
-    }
-    match seconds {
-        Some(seconds) if seconds > 0 => Ok(ExpiresAfter { anchor: "created_at".into(), seconds }),
-        _ => {
-            let message = "output_expires_after.seconds must be a whole number from 1 on";
-            Err(Problem::invalid("output_expires_after.seconds", "invalid_seconds", message))
+impl OutputExpiresAfter {
+    fn read(self) -> Result<ExpiresAfter, Problem> {
+        if self.anchor != "created_at" {
+            let message = "output_expires_after.anchor must be 'created_at'";
+            return Err(Problem::invalid("output_expires_after.anchor", "invalid_anchor", message));
+        }
+        match self.seconds {
+            Some(seconds) if seconds > 0 => Ok(ExpiresAfter { anchor: self.anchor, seconds }),
+            _ => {
+                let message = "output_expires_after.seconds must be a whole number from 1 on";
+                Err(Problem::invalid("output_expires_after.seconds", "invalid_seconds", message))
+            }
         }
     }
 }
 
-/// The body of `PATCH /v1/batches/{id}`.
-pub(super) fn read_report(body: Value) -> Result<Report, Problem> {
-    Fields::read(body, "", take_report)
+impl TryFrom<NewReport> for Report {
+    type Error = Problem;
+
+    fn try_from(new: NewReport) -> Result<Self, Problem> {
+        let counts = new.request_counts.unwrap_or(NewCounts { total: None, completed: None, failed: None });
+        Ok(Self {
+            status: new.status.map(|name| Status::parse(&name)).transpose()?,
+            total: counts.total,
+            completed: counts.completed,
+            failed: counts.failed,
+            output_file_id: new.output_file_id,
+            error_file_id: new.error_file_id,
+            errors: new.errors.map(NewErrors::read).transpose()?,
+        })
+    }
 }
 
-fn take_report(fields: &mut Fields) -> Result<Report, Problem> {
-    let status = fields.text("status")?.map(|name| Status::parse(&name)).transpose()?;
-    let counts = fields.object("request_counts", |counts| {
-        Ok((counts.count("total")?, counts.count("completed")?, counts.count("failed")?))
-    })?;
-    let (total, completed, failed) = counts.unwrap_or_default();
-    Ok(Report {
-        status,
-        total,
-        completed,
-        failed,
-        output_file_id: fields.text("output_file_id")?,
-        error_file_id: fields.text("error_file_id")?,
-        errors: take_errors(fields)?,
-    })
-}
-
-/// A list of errors, bare or in OpenAI's list object.
-fn take_errors(fields: &mut Fields) -> Result<Option<Vec<JobError>>, Problem> {
-    let Some(value) = fields.value("errors") else { return Ok(None) };
-    let list = match value {
-        Value::Array(list) => list,
-        object => Fields::read(object, "errors", |fields| {
-            if fields.text("object")?.is_some_and(|object| object != "list") {
+impl NewErrors {
+    fn read(self) -> Result<Vec<JobError>, Problem> {
+        let errors = match self {
+            Self::Bare(errors) => errors,
+            Self::List(ErrorList { object, .. }) if object.as_deref().is_some_and(|object| object != "list") => {
                 return Err(Problem::invalid("errors.object", "invalid_object", "errors.object must be 'list'"));
             }
-            let missing = || Problem::invalid("errors.data", "missing_field", "errors.data is required");
-            fields.list("data")?.ok_or_else(missing)
-        })?,
-    };
-    let error = |(place, value)| Fields::read(value, format!("errors.data.{place}"), take_error);
-    list.into_iter().enumerate().map(error).collect::<Result<_, _>>().map(Some)
-}
-
-fn take_error(fields: &mut Fields) -> Result<JobError, Problem> {
-    Ok(JobError {
-        code: fields.text("code")?,
-        line: fields.integer("line")?,
-        message: fields.text("message")?,
-        param: fields.text("param")?,
-    })
+            Self::List(ErrorList { data, .. }) => data,
+        };
+        let error = |NewError { code, line, message, param }| JobError { code, line, message, param };
+        Ok(errors.into_iter().map(error).collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(body: Value) -> Registration {
-        Registration::read(body).map_err(|problem| problem.message).unwrap()
+        let new = schema::read::<NewBatch>(body).and_then(Registration::try_from);
+        new.map_err(|problem| problem.message).unwrap()
     }
 
     #[test]
@@ -189,7 +362,8 @@ mod tests {
         let errors = json!([{"code": "c", "line": 3, "message": null}]);
         let expected = vec![JobError { code: Some("c".into()), line: Some(3), ..JobError::default() }];
         for body in [json!({"errors": errors}), json!({"errors": {"object": "list", "data": errors}})] {
-            assert_eq!(read_report(body).map_err(|problem| problem.message).unwrap().errors, Some(expected.clone()));
+            let report = schema::read::<NewReport>(body).and_then(Report::try_from);
+            assert_eq!(report.map_err(|problem| problem.message).unwrap().errors, Some(expected.clone()));
         }
     }
 }

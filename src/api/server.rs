@@ -51,8 +51,8 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let router = router(Arc::new(App { handle, options }));
     let (stopping, stopped) = watch::channel(false);
+    let router = router(Arc::new(App::new(handle, options, stopped.clone())));
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
     loop {

@@ -73,7 +73,7 @@ pub(super) fn job(job: &Job) -> String {
 pub(super) fn delivery(delivery: &Delivery) -> String {
     let state = match delivery.state {
         DeliveryState::Pending { due } => format!("pending, due {due}"),
-        state => state.as_str().to_owned(),
+        state => state.status().as_str().to_owned(),
     };
     let attempts = delivery.attempt();
     format!(

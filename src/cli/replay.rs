@@ -65,7 +65,7 @@ fn print(state: &State, at: Seq, as_json: bool) -> std::io::Result<()> {
                 out,
                 "{}",
                 json!({ "delivery": { "id": delivery.id.to_string(), "batch_id": delivery.job.as_str(),
-                "event": delivery.kind.as_str(), "status": delivery.state.as_str(), "attempts": delivery.attempt() } })
+                "event": delivery.kind.as_str(), "status": delivery.state.status().as_str(), "attempts": delivery.attempt() } })
             )?;
         }
         for letter in letters {

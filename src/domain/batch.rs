@@ -9,6 +9,7 @@ use super::time::Timestamp;
 
 /// A job in OpenAI's form: times in Unix seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct BatchObject {
     /// The job's id.
     pub id: String,
@@ -70,6 +71,7 @@ pub struct BatchObject {
 
 /// A job's errors in OpenAI's form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct BatchErrors {
     /// Always `list`.
     pub object: String,

@@ -65,9 +65,28 @@ pub enum Command {
         /// Also when a retry has succeeded already.
         force: bool,
     },
+    /// Try many dead letters once more. Those that can't be, or need not be, are passed over.
+    RetryDeadLetters {
+        /// The dead letters, each once.
+        ids: Vec<DeadLetterId>,
+        /// Also those of which a retry has succeeded already.
+        force: bool,
+    },
     /// Delete a dead letter.
     DeleteDeadLetter {
         /// The dead letter.
         id: DeadLetterId,
+    },
+    /// Delete many dead letters. Those that are gone already are passed over.
+    DeleteDeadLetters {
+        /// The dead letters, each once.
+        ids: Vec<DeadLetterId>,
+    },
+    /// Send a delivery once more, whatever became of it.
+    Resend {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// Also when the receiver has it.
+        force: bool,
     },
 }

@@ -61,9 +61,16 @@ pub fn decide(state: &State, command: &Command, stamp: Stamp) -> Decision {
             record_interruption(state, known_delivery(state, *delivery)?, *crashed, stamp.now)
         }
         Command::RetryDeadLetter { id, force } => retry_dead_letter(state, known_dead_letter(state, *id)?, *force),
-        Command::DeleteDeadLetter { id } => {
-            let letter = known_dead_letter(state, *id)?;
-            Ok(vec![Event::DeadLetterDeleted { delivery: letter.delivery, dead_letter: letter.id }])
+        Command::RetryDeadLetters { ids, force } => {
+            let letters = ids.iter().filter_map(|id| state.dead_letter(*id));
+            Ok(letters.flat_map(|letter| retry_dead_letter(state, letter, *force).unwrap_or_default()).collect())
+        }
+        Command::DeleteDeadLetter { id } => Ok(vec![deletion(known_dead_letter(state, *id)?)]),
+        Command::DeleteDeadLetters { ids } => {
+            Ok(ids.iter().filter_map(|id| state.dead_letter(*id)).map(deletion).collect())
+        }
+        Command::Resend { delivery, force } => {
+            redeliver(known_delivery(state, *delivery)?, *force, Rejection::AlreadyDelivered)
         }
     }
 }
@@ -124,7 +131,7 @@ fn report(state: &State, job: &Job, report: &Report, stamp: Stamp) -> Decision {
 /// is: it was asked for.
 fn unsent_progress(state: &State, job: &Job) -> Option<DeliveryId> {
     let delivery = state.delivery(job.progress?)?;
-    let waits = matches!(delivery.state, DeliveryState::Pending { .. }) && delivery.dead_letter.is_none();
+    let waits = matches!(delivery.state, DeliveryState::Pending { .. }) && delivery.may_be_superseded();
     waits.then_some(delivery.id)
 }
 
@@ -187,6 +194,9 @@ enum Retry {
 /// A failed attempt: another one, or the end of the delivery.
 fn failed(state: &State, delivery: &Delivery, end: AttemptEnd, retry: Retry, now: Timestamp) -> Vec<Event> {
     let (id, attempt) = (delivery.id, delivery.attempt());
+    if delivery.was_never_given_up() {
+        return vec![Event::AttemptFailed { delivery: id, attempt, end, retry_at: None }];
+    }
     let outdated = is_outdated(state, delivery);
     let wait = match retry {
         Retry::Allowed { asked } if attempt < delivery.max_attempts && !outdated => {
@@ -209,7 +219,7 @@ fn failed(state: &State, delivery: &Delivery, end: AttemptEnd, retry: Retry, now
 /// letter never is: it was asked for.
 fn is_outdated(state: &State, delivery: &Delivery) -> bool {
     delivery.kind == EventKind::Progress
-        && delivery.dead_letter.is_none()
+        && delivery.may_be_superseded()
         && state.job(&delivery.job).is_some_and(|job| job.progress != Some(delivery.id))
 }
 
@@ -230,15 +240,23 @@ fn record_interruption(state: &State, delivery: &Delivery, crashed: bool, now: T
 
 /// Whether a dead letter may be sent again is a question to its history.
 fn retry_dead_letter(state: &State, letter: &DeadLetter, force: bool) -> Decision {
-    let delivery = known_delivery(state, letter.delivery)?;
+    redeliver(known_delivery(state, letter.delivery)?, force, Rejection::AlreadyRetried)
+}
+
+/// One more attempt by hand. What the receiver has is `refused` without force.
+fn redeliver(delivery: &Delivery, force: bool, refused: Rejection) -> Decision {
     if delivery.is_active() {
         return Err(attempt_in_flight());
     }
-    if delivery.delivered_at.is_some() && !force {
-        return Err(Rejection::AlreadyRetried);
-    }
     let forced = delivery.delivered_at.is_some();
+    if forced && !force {
+        return Err(refused);
+    }
     Ok(vec![Event::RedeliveryRequested { delivery: delivery.id, forced }])
+}
+
+const fn deletion(letter: &DeadLetter) -> Event {
+    Event::DeadLetterDeleted { delivery: letter.delivery, dead_letter: letter.id }
 }
 
 #[cfg(test)]

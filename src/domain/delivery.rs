@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{DeadLetterId, DeliveryId, JobId};
+use super::id::{DeadLetterId, DeliveryId, JobId, Seq};
 use super::time::Timestamp;
 use super::webhook::{Destination, EventKind};
 
@@ -35,16 +35,60 @@ pub enum DeliveryState {
 }
 
 impl DeliveryState {
+    /// The state without its details.
+    #[must_use]
+    pub const fn status(self) -> DeliveryStatus {
+        match self {
+            Self::Pending { .. } => DeliveryStatus::Pending,
+            Self::InFlight => DeliveryStatus::InFlight,
+            Self::Delivered => DeliveryStatus::Delivered,
+            Self::Dead => DeliveryStatus::Dead,
+            Self::Superseded => DeliveryStatus::Superseded,
+        }
+    }
+}
+
+/// A delivery's state without its details: what lists are filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeliveryStatus {
+    /// Waits for its next attempt.
+    Pending,
+    /// An attempt is being made.
+    InFlight,
+    /// The receiver has it.
+    Delivered,
+    /// Given up; its dead letter says more.
+    Dead,
+    /// A newer report took its place before it was delivered.
+    Superseded,
+}
+
+impl DeliveryStatus {
+    /// Every status, in the order in which messages list them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::InFlight, Self::Delivered, Self::Dead, Self::Superseded];
+
     /// The name in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Pending { .. } => "pending",
+            Self::Pending => "pending",
             Self::InFlight => "in_flight",
             Self::Delivered => "delivered",
             Self::Dead => "dead",
             Self::Superseded => "superseded",
         }
+    }
+
+    /// The status of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    /// Whether an attempt is being made or will be.
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::Pending | Self::InFlight)
     }
 }
 
@@ -93,6 +137,8 @@ pub struct Delivery {
     pub url: String,
     /// When it was decided on.
     pub created_at: Timestamp,
+    /// The position at which it was decided on: what lists are ordered by.
+    pub scheduled: Seq,
     /// The number of the last attempt that may be made; a retry of the dead letter raises it by one.
     pub max_attempts: u32,
     /// Seconds for a whole attempt.
@@ -123,10 +169,22 @@ impl Delivery {
         }
     }
 
+    /// Whether the receiver has it, and it was never given up before: a redelivery that fails makes no dead letter of it.
+    #[must_use]
+    pub const fn was_never_given_up(&self) -> bool {
+        self.delivered_at.is_some() && self.dead_letter.is_none()
+    }
+
+    /// Whether newer news of its job may take its place: nobody has it, and nobody asked for it by hand.
+    #[must_use]
+    pub const fn may_be_superseded(&self) -> bool {
+        self.delivered_at.is_none() && self.dead_letter.is_none()
+    }
+
     /// Whether an attempt is being made or will be.
     #[must_use]
     pub const fn is_active(&self) -> bool {
-        matches!(self.state, DeliveryState::Pending { .. } | DeliveryState::InFlight)
+        self.state.status().is_active()
     }
 }
 
@@ -155,4 +213,12 @@ pub struct DeadLetter {
     pub retried_at: Option<Timestamp>,
     /// Whether any retry succeeded; `None` before the first has ended.
     pub retry_success: Option<bool>,
+}
+
+impl DeadLetter {
+    /// Whether a retry has succeeded: the receiver has it after all.
+    #[must_use]
+    pub fn is_resolved(&self) -> bool {
+        self.retry_success == Some(true)
+    }
 }

@@ -128,6 +128,17 @@ impl Event {
         }
     }
 
+    /// The delivery of which an attempt, or which itself, came to an end here, if that is what it tells.
+    #[must_use]
+    pub const fn ends_attempt_of(&self) -> Option<DeliveryId> {
+        match self {
+            Self::AttemptSucceeded { delivery, .. }
+            | Self::AttemptFailed { delivery, .. }
+            | Self::DeliveryExhausted { delivery, .. } => Some(*delivery),
+            _ => None,
+        }
+    }
+
     /// The delivery that it tells of, if any.
     #[must_use]
     pub const fn delivery(&self) -> Option<DeliveryId> {

@@ -41,6 +41,11 @@ type Evolution = Result<(), &'static str>;
 pub fn evolve(state: &mut State, envelope: &Envelope) -> Result<(), IllegalTransition> {
     let Envelope { seq, at, job, prev, event } = envelope;
     let illegal = |why| IllegalTransition { seq: *seq, event: event.name(), job: job.clone(), why };
+    let delivery = event.delivery();
+    state.touch(Entity::Job(job.clone()));
+    if let Some(delivery) = delivery {
+        state.touch(Entity::Delivery(delivery));
+    }
     match event {
         Event::JobRegistered { spec, expires_at } => register(state, envelope, spec, *expires_at).map_err(illegal)?,
         _ => {
@@ -51,18 +56,14 @@ pub fn evolve(state: &mut State, envelope: &Envelope) -> Result<(), IllegalTrans
             job.head = *seq;
         }
     }
-    state.touch(Entity::Job(job.clone()));
-    let delivery = event.delivery();
-    let was_active = delivery.and_then(|id| state.delivery(id)).map(Delivery::is_active);
     match event {
         Event::JobRegistered { .. } => Ok(()),
         Event::JobTransitioned { report } | Event::ProgressReported { report } => take_report(state, job, report, *at),
-        Event::DeliveryScheduled { .. } => schedule(state, job, event, *at),
+        Event::DeliveryScheduled { .. } => schedule(state, envelope),
         Event::AttemptStarted { delivery, attempt } => start(state, *delivery, *attempt, *at),
         Event::AttemptSucceeded { delivery, attempt, end } => succeed(state, *delivery, *attempt, end, *at),
         Event::AttemptFailed { delivery, attempt, end, retry_at } => {
-            let due = retry_at.unwrap_or(*at);
-            end_attempt(state, *delivery, *attempt, end, DeliveryState::Pending { due }).map(drop)
+            fail(state, *delivery, *attempt, end, retry_at.unwrap_or(*at))
         }
         Event::AttemptInterrupted { delivery, attempt, crashed } => {
             interrupt(state, *delivery, *attempt, *crashed, *at)
@@ -74,11 +75,6 @@ pub fn evolve(state: &mut State, envelope: &Envelope) -> Result<(), IllegalTrans
     }
     .map_err(illegal)?;
     if let Some(id) = delivery {
-        let is_active = state.delivery(id).map(Delivery::is_active);
-        match was_active {
-            Some(_) if was_active != is_active => state.touch_moved(Entity::Delivery(id)),
-            _ => state.touch(Entity::Delivery(id)),
-        }
         summarize(state, job, id);
     }
     Ok(())
@@ -90,6 +86,8 @@ fn register(state: &mut State, envelope: &Envelope, spec: &JobSpec, expires_at: 
         return Err("the batch was registered before");
     }
     let job = Job::registered(id.clone(), spec.clone(), expires_at, *at, *seq);
+    state.touch(Entity::Totals);
+    state.totals.count(None, job.status);
     state.jobs.insert(id.clone(), job);
     Ok(())
 }
@@ -99,15 +97,18 @@ fn take_report(state: &mut State, id: &JobId, report: &Report, at: Timestamp) ->
     if job.status.is_terminal() || report.status.is_some_and(|to| !job.status.may_become(to)) {
         return Err("its status does not allow it");
     }
+    let before = job.status;
     job.apply(report, at);
     job.version += 1;
-    if job.status.is_terminal() {
-        state.touch_moved(Entity::Job(id.clone()));
+    let after = job.status;
+    if before != after {
+        state.touch(Entity::Totals);
+        state.totals.count(Some(before), after);
     }
     Ok(())
 }
 
-fn schedule(state: &mut State, id: &JobId, event: &Event, at: Timestamp) -> Evolution {
+fn schedule(state: &mut State, Envelope { seq, at, job: id, event, .. }: &Envelope) -> Evolution {
     let Event::DeliveryScheduled { delivery, destination, kind, max_attempts, timeout } = event else {
         return Err("it schedules nothing");
     };
@@ -119,10 +120,11 @@ fn schedule(state: &mut State, id: &JobId, event: &Event, at: Timestamp) -> Evol
         destination: destination.clone(),
         kind: *kind,
         url: webhook.url.clone(),
-        created_at: at,
+        created_at: *at,
+        scheduled: *seq,
         max_attempts: *max_attempts,
         timeout: *timeout,
-        state: DeliveryState::Pending { due: at },
+        state: DeliveryState::Pending { due: *at },
         attempts: Vec::new(),
         delivered_at: None,
         dead_letter: None,
@@ -184,6 +186,15 @@ fn end_attempt<'a>(
     Ok(delivery)
 }
 
+/// A redelivery that fails takes nothing back: what the receiver has, it has.
+fn fail(state: &mut State, id: DeliveryId, number: u32, end: &AttemptEnd, due: Timestamp) -> Evolution {
+    let delivery = end_attempt(state, id, number, end, DeliveryState::Pending { due })?;
+    if delivery.was_never_given_up() {
+        delivery.state = DeliveryState::Delivered;
+    }
+    Ok(())
+}
+
 fn succeed(state: &mut State, id: DeliveryId, number: u32, end: &AttemptEnd, at: Timestamp) -> Evolution {
     let delivery = end_attempt(state, id, number, end, DeliveryState::Delivered)?;
     delivery.delivered_at.get_or_insert(at);
@@ -235,10 +246,10 @@ fn exhaust(state: &mut State, id: DeliveryId, letter: DeadLetterId, at: Timestam
                 retried_at: None,
                 retry_success: None,
             };
-            state.totals.last_dead_letter = letter.id.0;
-            state.totals.dead_letters += 1;
             state.touch(Entity::DeadLetter(letter.id));
             state.touch(Entity::Totals);
+            state.totals.last_dead_letter = letter.id.0;
+            state.totals.dead_letters += 1;
             state.dead_letters.insert(letter.id, letter);
         }
     }
@@ -273,10 +284,10 @@ fn request(state: &mut State, id: DeliveryId, forced: bool, at: Timestamp) -> Ev
 }
 
 fn delete(state: &mut State, id: DeadLetterId) -> Evolution {
-    state.dead_letters.remove(&id).ok_or("there is no such dead letter")?;
-    state.totals.dead_letters = state.totals.dead_letters.saturating_sub(1);
     state.touch(Entity::DeadLetter(id));
     state.touch(Entity::Totals);
+    state.dead_letters.remove(&id).ok_or("there is no such dead letter")?;
+    state.totals.dead_letters = state.totals.dead_letters.saturating_sub(1);
     Ok(())
 }
 

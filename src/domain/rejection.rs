@@ -55,6 +55,8 @@ pub enum Rejection {
     },
     /// The dead letter was already successfully retried, and the retry was not forced.
     AlreadyRetried,
+    /// The receiver has the delivery, and sending it again was not forced.
+    AlreadyDelivered,
     /// What is stored about it can't be read. Everything else goes on.
     Unreadable {
         /// What is damaged, for the log.
@@ -84,6 +86,7 @@ impl fmt::Display for Rejection {
             Self::AlreadyRetried => {
                 f.write_str("Webhook already successfully retried. Use force=true to retry anyway.")
             }
+            Self::AlreadyDelivered => f.write_str("The receiver has it already. Use force=true to send it again."),
             Self::Unreadable { why } => write!(f, "What is stored about it can't be read: {why}"),
             Self::NotInFlight => f.write_str("No attempt with that number is in flight."),
         }

@@ -11,6 +11,7 @@ use super::webhook::Webhook;
 
 /// How many requests a job has, and how many of them ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct RequestCounts {
     /// All of them.
     pub total: u64,
@@ -22,6 +23,7 @@ pub struct RequestCounts {
 
 /// One of a job's errors, in OpenAI's form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct JobError {
     /// A code that programs know.
     pub code: Option<String>,
@@ -35,6 +37,7 @@ pub struct JobError {
 
 /// How long a job's output is kept, in OpenAI's form: stored and shown, not acted on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "server", derive(schemars::JsonSchema))]
 pub struct ExpiresAfter {
     /// What the time counts from, `created_at`.
     pub anchor: String,

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::delivery::{DeadLetter, Delivery};
+use super::delivery::{DeadLetter, Delivery, DeliveryStatus};
 use super::id::{DeadLetterId, DeliveryId, JobId};
-use super::job::Job;
+use super::job::{Job, Status};
 use super::retry::Backoff;
 
 /// The configuration that decisions depend on.
@@ -39,6 +39,18 @@ pub struct Totals {
     pub last_dead_letter: u64,
     /// How many dead letters there are, the deleted ones left out.
     pub dead_letters: u64,
+    /// How many jobs there are of each status, in the order of [`Status::ALL`].
+    pub jobs: [u64; Status::ALL.len()],
+}
+
+impl Totals {
+    /// Counts a job that went from one status to another; from none when it is new.
+    pub(super) const fn count(&mut self, from: Option<Status>, to: Status) {
+        if let Some(from) = from {
+            self.jobs[from as usize] = self.jobs[from as usize].saturating_sub(1);
+        }
+        self.jobs[to as usize] += 1;
+    }
 }
 
 /// Something with a row of its own.
@@ -54,6 +66,17 @@ pub enum Entity {
     Totals,
 }
 
+/// Where something with a row of its own stood before events changed it: what lists of it are made by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A job's status.
+    Job(Status),
+    /// A delivery's.
+    Delivery(DeliveryStatus),
+    /// The whole dead letter, for it may be gone.
+    DeadLetter(Box<DeadLetter>),
+}
+
 /// Jobs, deliveries and dead letters, as far as they are at hand.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
@@ -63,8 +86,8 @@ pub struct State {
     pub(super) deliveries: HashMap<DeliveryId, Delivery>,
     pub(super) dead_letters: HashMap<DeadLetterId, DeadLetter>,
     pub(super) totals: Totals,
-    /// What events have changed, and whether it went from active to finished or back.
-    pub(super) touched: BTreeMap<Entity, bool>,
+    /// What events have changed, and where it stood before; `None` when it is new.
+    touched: BTreeMap<Entity, Option<Standing>>,
 }
 
 impl State {
@@ -152,16 +175,22 @@ impl State {
         self.dead_letters.clear();
     }
 
-    /// What events have changed since this was last asked, and for each whether it went from active to finished or back.
-    pub fn take_touched(&mut self) -> BTreeMap<Entity, bool> {
+    /// What events have changed since this was last asked, and where each of it stood before; `None` when it is new.
+    pub fn take_touched(&mut self) -> BTreeMap<Entity, Option<Standing>> {
         std::mem::take(&mut self.touched)
     }
 
+    /// Notes that an event is about to change `entity`.
     pub(super) fn touch(&mut self, entity: Entity) {
-        self.touched.entry(entity).or_default();
-    }
-
-    pub(super) fn touch_moved(&mut self, entity: Entity) {
-        self.touched.insert(entity, true);
+        if self.touched.contains_key(&entity) {
+            return;
+        }
+        let standing = match &entity {
+            Entity::Job(id) => self.job(id).map(|job| Standing::Job(job.status)),
+            Entity::Delivery(id) => self.delivery(*id).map(|delivery| Standing::Delivery(delivery.state.status())),
+            Entity::DeadLetter(id) => self.dead_letter(*id).cloned().map(Box::new).map(Standing::DeadLetter),
+            Entity::Totals => None,
+        };
+        self.touched.insert(entity, standing);
     }
 }

@@ -207,6 +207,13 @@ pub fn authority(url: &str) -> String {
     }
 }
 
+/// The host of a URL as it stands there, with the port where one is named; the URL was checked when it was registered.
+#[must_use]
+pub fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,6 +276,17 @@ mod tests {
             let webhook =
                 Webhook { max_retries: Some(tries), timeout: Some(timeout), ..Webhook::to("https://a.example/") };
             assert_eq!(webhook.check(false).is_ok(), fine, "{tries} {timeout}");
+        }
+    }
+
+    #[test]
+    fn the_host_has_its_port_where_one_is_named() {
+        for (url, expected) in [
+            ("https://a.example/x?y", "a.example"),
+            ("http://[::1]:9000?x=/", "[::1]:9000"),
+            ("https://a.example", "a.example"),
+        ] {
+            assert_eq!(host(url), expected);
         }
     }
 

@@ -17,8 +17,18 @@ impl Engine {
             | Command::Expire { job } => self.bring_job(job),
             Command::StartAttempt { delivery }
             | Command::RecordOutcome { delivery, .. }
-            | Command::RecordInterruption { delivery, .. } => self.bring_delivery(*delivery),
+            | Command::RecordInterruption { delivery, .. }
+            | Command::Resend { delivery, .. } => self.bring_delivery(*delivery),
             Command::RetryDeadLetter { id, .. } | Command::DeleteDeadLetter { id } => self.bring_dead_letter(*id),
+            Command::RetryDeadLetters { ids, .. } | Command::DeleteDeadLetters { ids } => {
+                for id in ids {
+                    // One that can't be read is passed over, and holds up no other.
+                    if let Err(error) = self.bring_dead_letter(*id) {
+                        tracing::error!(dead_letter = %id, %error, "a dead letter can't be read");
+                    }
+                }
+                Ok(())
+            }
         }
     }
 

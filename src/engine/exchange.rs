@@ -1,17 +1,20 @@
 //! What goes into the engine, and what comes out of it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::attempt::Attempt;
 use crate::domain::IllegalTransition;
 use crate::domain::command::Command;
 use crate::domain::id::{DeadLetterId, JobId, Seq};
 use crate::domain::job::Job;
+use crate::domain::observation::Observation;
 use crate::domain::rejection::Rejection;
 use crate::domain::state::Policy;
 use crate::domain::time::Timestamp;
 use crate::log::LogError;
 use crate::signature::Secret;
+use crate::views::answers::AnswerKey;
 
 /// What the engine is configured with.
 #[derive(Clone, Debug)]
@@ -43,6 +46,48 @@ pub enum When {
     Attempted,
 }
 
+/// An answer in the form in which it is kept under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The `ETag`, where there is one.
+    pub version: Option<u64>,
+    /// The body's exact bytes.
+    pub body: Vec<u8>,
+}
+
+/// Gives an answer the form in which it is kept; `None` when it is not to be kept.
+pub type Render = dyn Fn(&Result<Answer, Rejection>) -> Option<Rendered> + Send + Sync;
+
+/// Has the answer kept, in the same commit as what it tells of.
+#[derive(Clone)]
+pub struct Keep {
+    /// Names the idempotency key.
+    pub key: AnswerKey,
+    /// A hash of the request.
+    pub request: [u8; 32],
+    /// The answer's form.
+    pub render: Arc<Render>,
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keep").finish_non_exhaustive()
+    }
+}
+
+/// Who waits for a reply, and for what.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Names whoever waits.
+    pub ticket: Ticket,
+    /// When the reply is given.
+    pub when: When,
+    /// Whether the reply is kept, too.
+    pub keep: Option<Keep>,
+}
+
 /// A command on its way into the engine.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -50,15 +95,15 @@ pub struct Input {
     pub command: Command,
     /// The secret of the webhook that the command registers, which no event carries.
     pub secret: Option<Secret>,
-    /// Who waits for a reply, and for what.
-    pub reply: Option<(Ticket, When)>,
+    /// Who asked, if anybody did.
+    pub asked: Option<Asked>,
 }
 
 impl Input {
     /// A command whose outcome nobody waits for.
     #[must_use]
     pub const fn of(command: Command) -> Self {
-        Self { command, secret: None, reply: None }
+        Self { command, secret: None, asked: None }
     }
 }
 
@@ -69,6 +114,8 @@ pub enum Answer {
     Job(Box<Job>),
     /// The dead letter's retry.
     Retried(Retried),
+    /// How many of the dead letters that were named the command was carried out on; it passed over the others.
+    Many(usize),
     /// It is done, and there is nothing to show.
     Done,
 }
@@ -97,6 +144,8 @@ pub struct Step {
     pub attempts: Vec<Attempt>,
     /// The end of the log.
     pub tail: Seq,
+    /// What was recorded, as far as it says something of destinations.
+    pub observations: Vec<Observation>,
 }
 
 /// Why the engine can't go on.

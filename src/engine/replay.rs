@@ -6,8 +6,8 @@ use super::EngineError;
 use crate::domain::evolve;
 use crate::domain::id::Seq;
 use crate::domain::state::{Policy, State};
-use crate::log::{LogError, LogReader, Order};
-use crate::views;
+use crate::log::{EventLog, LogError, LogReader, Order, RowWrite};
+use crate::views::{self, Views};
 
 /// How many events or rows are read at a time.
 const CHUNK: usize = 4096;
@@ -63,4 +63,46 @@ pub fn differences(state: &State, reader: &dyn LogReader) -> Result<BTreeSet<Vec
     }
     different.extend(missing.into_keys());
     Ok(different)
+}
+
+/// Rows that are written at a time when all of them are made anew.
+const ROWS: usize = 1024;
+
+/// Makes every row anew from the events, where they are of another version's form. What is derived may change its form;
+/// the log never does.
+///
+/// # Errors
+/// When the log can't be read or written, or an event does not follow from those before it.
+pub(super) fn make_rows_current(log: &mut dyn EventLog) -> Result<(), EngineError> {
+    let (reader, tail) = (log.reader(), log.tail());
+    if Views::new(&*reader).are_current()? {
+        return Ok(());
+    }
+    if tail > Seq::ZERO {
+        tracing::info!(events = tail.0, "making the views anew, in the form of this version");
+        let rows = views::all_rows(&rebuild(&*reader, tail)?);
+        let surplus = stored_keys(&*reader)?.into_iter().filter(|key| !rows.contains_key(key));
+        let mut writes: Vec<RowWrite> = surplus.map(|key| RowWrite { key, value: None }).collect();
+        writes.extend(rows.into_iter().map(|(key, value)| RowWrite { key, value: Some(value) }));
+        for some in writes.chunks(ROWS) {
+            log.commit(tail, &[], some)?;
+        }
+    }
+    // The last: until it is there, the next opening begins again.
+    log.commit(tail, &[], &[views::version_row()])?;
+    Ok(())
+}
+
+fn stored_keys(reader: &dyn LogReader) -> Result<Vec<Vec<u8>>, LogError> {
+    let mut keys = Vec::new();
+    for prefix in views::DERIVED {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = reader.rows(prefix, Order::Ascending, after.as_deref(), CHUNK)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(last.clone());
+            keys.extend(rows.into_iter().map(|(key, _)| key));
+        }
+    }
+    Ok(keys)
 }

@@ -108,6 +108,10 @@ impl EventLog for MemoryLog {
 struct MemoryReader(Arc<RwLock<Store>>);
 
 impl LogReader for MemoryReader {
+    fn tail(&self) -> Seq {
+        self.0.read().tail
+    }
+
     fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
         let store = self.0.read();
         let last = Seq(store.tail.0.min(after.0.saturating_add(limit as u64)));

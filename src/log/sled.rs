@@ -212,10 +212,6 @@ impl Drop for SledLog {
 }
 
 impl SledReader {
-    fn tail(&self) -> Seq {
-        Seq(self.durable.load(Ordering::Acquire))
-    }
-
     fn find_tail(&self) -> Result<Seq, LogError> {
         let last = guarded("looking for the log's end", || self.db.scan_prefix(b"f").next_back().transpose())?;
         let Some((key, sealed)) = last else { return Ok(Seq::ZERO) };
@@ -225,6 +221,10 @@ impl SledReader {
 }
 
 impl LogReader for SledReader {
+    fn tail(&self) -> Seq {
+        Seq(self.durable.load(Ordering::Acquire))
+    }
+
     fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
         let last = Seq(self.tail().0.min(after.0.saturating_add(limit as u64)));
         if last <= after {

@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use crate::domain::command::Command;
+use crate::domain::id::DeliveryId;
 use crate::domain::id::{DeadLetterId, JobId, Seq};
 use crate::domain::job::{Job, JobSpec, Report};
 use crate::domain::rejection::Rejection;
-use crate::engine::{Answer, Retried, When};
+use crate::engine::{Answer, Keep, Retried, When};
 use crate::log::LogReader;
+use crate::meter::Meter;
 use crate::signature::Secret;
 use crate::views::Views;
 
@@ -57,8 +59,11 @@ pub(super) struct Message {
     pub(super) command: Command,
     pub(super) secret: Option<Secret>,
     pub(super) when: When,
+    pub(super) keep: Option<Keep>,
     pub(super) reply: Sender,
 }
+
+type Receiver = oneshot::Receiver<Result<Answer, Error>>;
 
 /// Gives a reply, once.
 pub(super) struct Sender(oneshot::Sender<Result<Answer, Error>>);
@@ -75,7 +80,7 @@ impl Sender {
 /// The command was handed over when this was made; dropping it takes nothing back.
 #[must_use = "a command may be refused; the reply says so"]
 pub struct Reply<T> {
-    receiver: oneshot::Receiver<Result<Answer, Error>>,
+    receiver: Receiver,
     read: fn(Answer) -> Option<T>,
 }
 
@@ -117,6 +122,7 @@ pub struct Handle {
     reader: Arc<dyn LogReader>,
     health: Arc<Mutex<Health>>,
     tail: watch::Receiver<Seq>,
+    meter: Arc<Meter>,
 }
 
 impl Handle {
@@ -125,8 +131,9 @@ impl Handle {
         reader: Arc<dyn LogReader>,
         health: Arc<Mutex<Health>>,
         tail: watch::Receiver<Seq>,
+        meter: Arc<Meter>,
     ) -> Self {
-        Self { commands, reader, health, tail }
+        Self { commands, reader, health, tail, meter }
     }
 
     /// Registers a job under an id that the host has chosen. The same id with the same specification again gives the
@@ -134,32 +141,42 @@ impl Handle {
     ///
     /// `secret` signs the job's webhook; it is kept beside the log, never in it.
     pub fn register(&self, id: JobId, spec: JobSpec, secret: Option<Secret>) -> Reply<Job> {
-        self.send(Command::Register { id, spec }, secret, When::Committed, read_job)
+        self.keeping(None).register(id, spec, secret)
     }
 
     /// Reports what a job's worker has to say. What already holds is no news and records nothing.
     ///
     /// With `if_match`, only when the job's version is still that one.
     pub fn report(&self, job: JobId, report: Report, if_match: Option<u64>) -> Reply<Job> {
-        self.send(Command::Report { job, if_match, report }, None, When::Committed, read_job)
+        self.keeping(None).send(Command::Report { job, if_match, report }, None, When::Committed, read_job)
     }
 
     /// Asks a job's worker to stop: the job becomes `cancelling`.
     pub fn cancel(&self, job: JobId) -> Reply<Job> {
-        self.send(Command::Cancel { job }, None, When::Committed, read_job)
+        self.keeping(None).cancel(job)
     }
 
     /// Tries a dead letter once more. The reply comes with the attempt's end when `wait`, else as soon as it is durable
     /// that the attempt will be made.
     pub fn retry_dead_letter(&self, id: DeadLetterId, force: bool, wait: bool) -> Reply<Retried> {
-        let when = if wait { When::Attempted } else { When::Committed };
-        let read = |answer| if let Answer::Retried(retried) = answer { Some(retried) } else { None };
-        self.send(Command::RetryDeadLetter { id, force }, None, when, read)
+        self.keeping(None).retry_dead_letter(id, force, wait)
     }
 
     /// Deletes a dead letter. The delivery's history stays.
     pub fn delete_dead_letter(&self, id: DeadLetterId) -> Reply<()> {
-        self.send(Command::DeleteDeadLetter { id }, None, When::Committed, |_| Some(()))
+        self.keeping(None).send(Command::DeleteDeadLetter { id }, None, When::Committed, |_| Some(()))
+    }
+
+    /// Sends a delivery once more, whatever became of it; what the receiver has, only with `force`. The reply comes as soon
+    /// as it is durable that the attempt will be made.
+    pub fn resend(&self, delivery: DeliveryId, force: bool) -> Reply<()> {
+        self.keeping(None).resend(delivery, force)
+    }
+
+    /// The same, with the answer kept under an idempotency key, in the same commit as what it tells of.
+    #[must_use]
+    pub const fn keeping(&self, keep: Option<Keep>) -> Kept<'_> {
+        Kept { handle: self, keep }
     }
 
     /// What there is to see. Reads never wait for writes.
@@ -192,9 +209,13 @@ impl Handle {
         }
     }
 
-    fn send<T>(&self, command: Command, secret: Option<Secret>, when: When, read: fn(Answer) -> Option<T>) -> Reply<T> {
-        let (sender, receiver) = oneshot::channel();
-        let message = Message { command, secret, when, reply: Sender(sender) };
+    /// What is counted and measured.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    fn send<T>(&self, message: Message, receiver: Receiver, read: fn(Answer) -> Option<T>) -> Reply<T> {
         let refused = match self.health() {
             Err(error) => Some((message, error)),
             Ok(()) => match self.commands.try_send(message) {
@@ -207,6 +228,55 @@ impl Handle {
             message.reply.give(Err(error));
         }
         Reply { receiver, read }
+    }
+}
+
+/// A handle of which the next answer is kept under an idempotency key, if one is given.
+pub struct Kept<'a> {
+    handle: &'a Handle,
+    keep: Option<Keep>,
+}
+
+impl Kept<'_> {
+    /// As [`Handle::register`].
+    pub fn register(self, id: JobId, spec: JobSpec, secret: Option<Secret>) -> Reply<Job> {
+        self.send(Command::Register { id, spec }, secret, When::Committed, read_job)
+    }
+
+    /// As [`Handle::cancel`].
+    pub fn cancel(self, job: JobId) -> Reply<Job> {
+        self.send(Command::Cancel { job }, None, When::Committed, read_job)
+    }
+
+    /// As [`Handle::retry_dead_letter`].
+    pub fn retry_dead_letter(self, id: DeadLetterId, force: bool, wait: bool) -> Reply<Retried> {
+        let when = if wait { When::Attempted } else { When::Committed };
+        let read = |answer| if let Answer::Retried(retried) = answer { Some(retried) } else { None };
+        self.send(Command::RetryDeadLetter { id, force }, None, when, read)
+    }
+
+    /// Tries many dead letters once more, in one commit: some hundred at a time. Those that can't be, or need not be, are
+    /// passed over; the reply says how many were not.
+    pub fn retry_dead_letters(self, ids: Vec<DeadLetterId>, force: bool) -> Reply<usize> {
+        let read = |answer| if let Answer::Many(many) = answer { Some(many) } else { None };
+        self.send(Command::RetryDeadLetters { ids, force }, None, When::Committed, read)
+    }
+
+    /// Deletes many dead letters, in one commit: some hundred at a time. The reply says how many there were.
+    pub fn delete_dead_letters(self, ids: Vec<DeadLetterId>) -> Reply<usize> {
+        let read = |answer| if let Answer::Many(many) = answer { Some(many) } else { None };
+        self.send(Command::DeleteDeadLetters { ids }, None, When::Committed, read)
+    }
+
+    /// As [`Handle::resend`].
+    pub fn resend(self, delivery: DeliveryId, force: bool) -> Reply<()> {
+        self.send(Command::Resend { delivery, force }, None, When::Committed, |_| Some(()))
+    }
+
+    fn send<T>(self, command: Command, secret: Option<Secret>, when: When, read: fn(Answer) -> Option<T>) -> Reply<T> {
+        let (sender, receiver) = oneshot::channel();
+        let message = Message { command, secret, when, keep: self.keep, reply: Sender(sender) };
+        self.handle.send(message, receiver, read)
     }
 }
 

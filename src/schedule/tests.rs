@@ -315,3 +315,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_backlog_says_how_much_there_is_and_how_late_the_oldest_is() {
+    let mut schedule = with(1, &[]);
+    for (id, authority, due) in [(1, A, 1), (2, A, 2), (3, B, 3), (4, B, 4), (5, B, 9)] {
+        schedule.wait(d(id), authority, at(due));
+    }
+    assert_eq!(schedule.backlog(), Backlog { waiting: 5, ready: 0, in_flight: 0 });
+    assert_eq!(schedule.oldest_ready(), None);
+    assert_eq!(ids(schedule.due(at(5), 9)), [1, 3]);
+    assert_eq!(schedule.backlog(), Backlog { waiting: 1, ready: 2, in_flight: 2 });
+    assert_eq!(schedule.oldest_ready(), Some(at(2)));
+    schedule.remove(d(2));
+    assert_eq!(schedule.oldest_ready(), Some(at(4)));
+    schedule.remove(d(1));
+    assert_eq!(schedule.backlog(), Backlog { waiting: 1, ready: 1, in_flight: 1 });
+}

@@ -112,9 +112,6 @@ fn what_is_no_dead_letter_is_not_found() {
         api.delete(&format!("{LETTERS}/{id}")).expect_problem(404, "not_found", Value::Null);
         api.post_nothing(&format!("{LETTERS}/{id}/retry")).expect_problem(404, "not_found", Value::Null);
     }
-    for later in ["retry", "purge"] {
-        api.post(&format!("{LETTERS}/{later}"), &json!({})).expect_problem(404, "not_found", Value::Null);
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod batches;
 mod dead_letters;
+mod description;
 mod entry;
 mod failing;
 mod fixture;

@@ -101,7 +101,7 @@ impl Names {
     fn delivery_row(&self, delivery: &Delivery) -> String {
         let state = match delivery.state {
             DeliveryState::Pending { due } => format!("pending until {}", self.time(due)),
-            state => state.as_str().into(),
+            state => state.status().as_str().into(),
         };
         let attempts: Vec<_> = delivery
             .attempts
@@ -134,6 +134,7 @@ impl Names {
                 let at = retried_at.map(|at| self.time(at)).unwrap_or_default();
                 format!("dead letter {id} retried {at}, success: {success:?}, forced: {forced}")
             }
+            Ok(Answer::Many(many)) => format!("{many} done"),
             Ok(Answer::Done) => "done".into(),
         }
     }

@@ -14,13 +14,13 @@ use hookledger::domain::state::State;
 use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::{EventKind, Format, Webhook};
 use hookledger::engine::replay::{differences, rebuild};
-use hookledger::engine::{Engine, Input, Settings, Ticket, When};
+use hookledger::engine::{Asked, Engine, Input, Settings, Ticket, When};
 use hookledger::log::memory::MemoryLog;
 use hookledger::log::{EventLog, LogReader};
 use hookledger::signature::Secret;
 use hookledger::transport::Request;
 use hookledger::verify::Verifier;
-use hookledger::views::Views;
+use hookledger::views::{LetterFilter, Views};
 use sha2::{Digest, Sha256};
 
 use crate::lines::{Names, Rows};
@@ -181,7 +181,8 @@ impl Teller {
 
     fn ask(&mut self, command: Command, secret: Option<Secret>) {
         let when = if matches!(command, Command::RetryDeadLetter { .. }) { When::Attempted } else { When::Committed };
-        self.run(vec![Input { command, secret, reply: Some((Ticket(0), when)) }]);
+        let asked = Asked { ticket: Ticket(0), when, keep: None };
+        self.run(vec![Input { command, secret, asked: Some(asked) }]);
     }
 
     fn end(&mut self, line: &Line<'_>) {
@@ -289,9 +290,9 @@ impl Teller {
         let views = Views::new(&*reader);
         let delivery = |id| views.delivery(id).unwrap().expect("a scheduled delivery has a row");
         let stored = self.names.rows(Rows {
-            jobs: views.jobs(None, usize::MAX).unwrap(),
+            jobs: views.jobs(None, None, usize::MAX).unwrap(),
             deliveries: self.names.deliveries.keys().copied().map(delivery).collect(),
-            letters: views.dead_letters(None, usize::MAX).unwrap(),
+            letters: views.letter_page(&LetterFilter::default(), 0, usize::MAX).unwrap().letters,
             totals: views.totals().unwrap(),
         });
         assert_eq!(self.rebuilt(&*reader, self.written), stored, "stored and rebuilt rows say the same");

@@ -19,6 +19,9 @@ enum Step {
     Interrupt { delivery: usize, crashed: bool },
     Retry { letter: u64, force: bool },
     Delete { letter: u64 },
+    RetryMany { from: u64, force: bool },
+    DeleteMany { from: u64 },
+    Resend { delivery: usize, force: bool },
     Wait { seconds: u64 },
 }
 
@@ -36,6 +39,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..9_usize, any::<bool>()).prop_map(|(delivery, crashed)| Step::Interrupt { delivery, crashed }),
         4 => (1..5_u64, any::<bool>()).prop_map(|(letter, force)| Step::Retry { letter, force }),
         1 => (1..5_u64).prop_map(|letter| Step::Delete { letter }),
+        1 => (1..5_u64, any::<bool>()).prop_map(|(from, force)| Step::RetryMany { from, force }),
+        1 => (3..6_u64).prop_map(|from| Step::DeleteMany { from }),
+        4 => (0..9_usize, any::<bool>()).prop_map(|(delivery, force)| Step::Resend { delivery, force }),
         2 => prop_oneof![0..10_u64, Just(90_000)].prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
@@ -90,6 +96,11 @@ fn command(given: &Given, step: &Step) -> Option<Command> {
         }
         Step::Retry { letter, force } => Command::RetryDeadLetter { id: DeadLetterId(letter), force },
         Step::Delete { letter } => delete(letter),
+        Step::RetryMany { from, force } => {
+            Command::RetryDeadLetters { ids: (from..from + 3).map(DeadLetterId).collect(), force }
+        }
+        Step::DeleteMany { from } => Command::DeleteDeadLetters { ids: (from..from + 2).map(DeadLetterId).collect() },
+        Step::Resend { delivery, force } => Command::Resend { delivery: a_delivery(given, delivery), force },
         Step::Wait { .. } => return None,
     })
 }
@@ -142,6 +153,8 @@ impl Promises {
             Event::AttemptInterrupted { attempt, .. } => assert_eq!(seen.in_flight.take(), Some(*attempt)),
             Event::DeliveryExhausted { dead_letter, .. } => {
                 let count = self.letters.len() as u64;
+                let is_new = !self.letters.contains_key(dead_letter);
+                assert!(!(is_new && seen.delivered), "what was delivered never becomes a dead letter");
                 let known = *self.letters.entry(*dead_letter).or_insert(delivery);
                 assert!(
                     known == delivery && dead_letter.0 <= count + 1,
@@ -151,6 +164,7 @@ impl Promises {
             }
             Event::DeliverySuperseded { .. } => {
                 assert!(!self.letters.values().any(|known| *known == delivery), "a retry is never superseded");
+                assert!(!seen.delivered, "what was delivered stays delivered");
                 seen.closed = true;
             }
             Event::RedeliveryRequested { forced, .. } => {
@@ -172,7 +186,6 @@ proptest! {
         let mut given = given();
         let mut promises = Promises::default();
         let mut rows = BTreeMap::new();
-        let mut committed = Seq::ZERO;
         for (step, commit) in steps.iter().chain(&[(Step::Cancel { job: 0 }, true)]) {
             if let Step::Wait { seconds } = step {
                 given.now = given.now.plus(Duration::from_secs(*seconds));
@@ -183,8 +196,10 @@ proptest! {
             let decided = decide(&given.state, &command, stamp);
             prop_assert_eq!(given.take(&command), decided, "the same question has the same answer");
             given.log[before..].iter().for_each(|envelope| promises.see(envelope));
-            let changes = if *commit { views::changes(&mut given.state, committed) } else { continue };
-            committed = Seq(given.log.len() as u64);
+            if !*commit {
+                continue;
+            }
+            let changes = views::changes(&mut given.state, |key| Ok(rows.get(key).cloned())).unwrap();
             for change in changes {
                 match change.value {
                     Some(value) => rows.insert(change.key, value),

@@ -1,0 +1,252 @@
+//! How each destination does: deliveries, attempts and latencies of the last hour and the last day.
+//!
+//! Time is cut into slots, five minutes long for the hour and one hour long for the day; a window is the slot of the
+//! moment and as many before it as it takes. What is observed goes into the slot of its own time, so it may come in any
+//! order: live, and at the same time from the log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::latencies::Latencies;
+use crate::domain::observation::{Observation, Observed};
+use crate::domain::time::Timestamp;
+
+/// Destinations that are told apart. What goes to further ones is counted as going to [`OTHERS`].
+const HOSTS: usize = 4096;
+
+/// The name for destinations beyond those that are told apart.
+const OTHERS: &str = "(others)";
+
+const HOUR: Window = Window { slot: Duration::from_mins(5), slots: 12 };
+const DAY: Window = Window { slot: Duration::from_hours(1), slots: 24 };
+
+/// How far back the statistics go.
+pub const REACH: Duration = Duration::from_hours(24);
+
+#[derive(Clone, Copy)]
+struct Window {
+    slot: Duration,
+    slots: u64,
+}
+
+impl Window {
+    fn number(self, at: Timestamp) -> u64 {
+        u64::try_from(at.as_millis()).unwrap_or(0) / u64::try_from(self.slot.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What happened in some span of time.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    delivered: u64,
+    dead: u64,
+    succeeded: u64,
+    failed: u64,
+    latencies: Latencies,
+}
+
+impl Tally {
+    fn observe(&mut self, what: Observed) {
+        match what {
+            Observed::Attempt { succeeded, duration } => {
+                *(if succeeded { &mut self.succeeded } else { &mut self.failed }) += 1;
+                self.latencies.add(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));
+            }
+            Observed::Delivered { .. } => self.delivered += 1,
+            Observed::Dead => self.dead += 1,
+            Observed::Superseded => {}
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.dead += other.dead;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.latencies.merge(&other.latencies);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.delivered + self.dead + self.succeeded + self.failed == 0
+    }
+}
+
+/// One destination's slots, each with its number.
+#[derive(Clone, Debug, Default)]
+struct Host {
+    hour: Vec<(u64, Tally)>,
+    day: Vec<(u64, Tally)>,
+}
+
+/// What happened at a destination within a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowStats {
+    /// Deliveries that the receiver took.
+    pub delivered: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// Attempts that ended.
+    pub attempts: u64,
+    /// Attempts that ended without the receiver's taking it.
+    pub failed_attempts: u64,
+    /// In milliseconds, what half of the attempts took at most.
+    pub p50: Option<u64>,
+    /// In milliseconds, what 95 of 100 attempts took at most.
+    pub p95: Option<u64>,
+    /// In milliseconds, what 99 of 100 attempts took at most.
+    pub p99: Option<u64>,
+}
+
+/// How a destination does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostStats {
+    /// Its host, with the port where URLs name one.
+    pub host: String,
+    /// In the last hour, to five minutes.
+    pub hour: WindowStats,
+    /// In the last day, to an hour.
+    pub day: WindowStats,
+}
+
+/// The statistics of all destinations.
+#[derive(Debug, Default)]
+pub struct Stats {
+    hosts: HashMap<String, Host>,
+    complete: bool,
+}
+
+impl Stats {
+    /// Takes in what was observed.
+    pub fn observe(&mut self, Observation { at, host, what }: &Observation) {
+        if !self.hosts.contains_key(host) && self.hosts.len() >= HOSTS {
+            self.hosts.retain(|_, host| host.day.iter().any(|(slot, _)| slot + DAY.slots > DAY.number(*at)));
+        }
+        let name = if self.hosts.contains_key(host) || self.hosts.len() < HOSTS { host } else { OTHERS };
+        let host = match self.hosts.get_mut(name) {
+            Some(host) => host,
+            None => self.hosts.entry(name.to_owned()).or_default(),
+        };
+        note(&mut host.hour, HOUR, *at, *what);
+        note(&mut host.day, DAY, *at, *what);
+    }
+
+    /// Everything of the last day was taken in.
+    pub const fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Whether everything of the last day was taken in.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Every destination with anything in the last day, by name.
+    #[must_use]
+    pub fn hosts(&self, now: Timestamp) -> Vec<HostStats> {
+        let mut hosts: Vec<_> = self.hosts.iter().filter_map(|(name, host)| stats(name, host, now)).collect();
+        hosts.sort_unstable_by(|one, other| one.host.cmp(&other.host));
+        hosts
+    }
+}
+
+fn note(slots: &mut Vec<(u64, Tally)>, window: Window, at: Timestamp, what: Observed) {
+    let number = window.number(at);
+    if let Some((_, tally)) = slots.iter_mut().find(|(slot, _)| *slot == number) {
+        tally.observe(what);
+        return;
+    }
+    let newest = slots.iter().map(|(slot, _)| *slot).max().unwrap_or(number).max(number);
+    slots.retain(|(slot, _)| slot + window.slots >= newest);
+    if number + window.slots >= newest {
+        let mut tally = Tally::default();
+        tally.observe(what);
+        slots.push((number, tally));
+    }
+}
+
+fn stats(name: &str, host: &Host, now: Timestamp) -> Option<HostStats> {
+    let whole = |slots: &[(u64, Tally)], window: Window| {
+        let mut whole = Tally::default();
+        let newest = window.number(now);
+        slots.iter().filter(|(slot, _)| slot + window.slots > newest).for_each(|(_, tally)| whole.merge(tally));
+        whole
+    };
+    let (hour, day) = (whole(&host.hour, HOUR), whole(&host.day, DAY));
+    let seen = !day.is_empty() || !hour.is_empty();
+    seen.then(|| HostStats { host: name.to_owned(), hour: summary(&hour), day: summary(&day) })
+}
+
+fn summary(tally: &Tally) -> WindowStats {
+    WindowStats {
+        delivered: tally.delivered,
+        dead: tally.dead,
+        attempts: tally.succeeded + tally.failed,
+        failed_attempts: tally.failed,
+        p50: tally.latencies.percentile(50),
+        p95: tally.latencies.percentile(95),
+        p99: tally.latencies.percentile(99),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_seconds(1_769_851_800);
+
+    fn seen(host: &str, seconds: u64, what: Observed) -> Observation {
+        Observation { at: START.plus(Duration::from_secs(seconds)), host: host.into(), what }
+    }
+
+    fn attempt(succeeded: bool, millis: u64) -> Observed {
+        Observed::Attempt { succeeded, duration: Duration::from_millis(millis) }
+    }
+
+    #[test]
+    fn windows_hold_what_lies_in_them_in_whatever_order_it_came() {
+        let mut all = vec![seen("b", 0, Observed::Dead), seen("b", 0, attempt(false, 7))];
+        for second in 0..600 {
+            all.push(seen("a", second * 60, attempt(second % 10 != 0, second)));
+            all.extend((second % 10 != 0).then(|| seen("a", second * 60, Observed::Delivered { after: None })));
+        }
+        let now = START.plus(Duration::from_hours(10));
+        let told = |order: &[Observation]| {
+            let mut stats = Stats::default();
+            for observation in order {
+                stats.observe(observation);
+            }
+            stats.hosts(now)
+        };
+        let hosts = told(&all);
+        all.reverse();
+        assert_eq!(told(&all), hosts);
+        assert_eq!(hosts.iter().map(|host| host.host.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let a = &hosts[0];
+        assert_eq!((a.day.attempts, a.day.failed_attempts, a.day.delivered), (600, 60, 540));
+        assert_eq!((a.hour.attempts, a.hour.failed_attempts, a.hour.dead), (55, 5, 0), "to five minutes");
+        assert_eq!((a.day.p50, a.day.p99), (Some(303), Some(607)));
+        assert_eq!((hosts[1].hour.attempts, hosts[1].day.dead), (0, 1));
+        assert!(told(&all).len() == 2);
+        let later = now.plus(Duration::from_hours(30));
+        let mut stats = Stats::default();
+        for observation in &all {
+            stats.observe(observation);
+        }
+        assert_eq!(stats.hosts(later), []);
+    }
+
+    #[test]
+    fn hosts_are_bounded() {
+        let mut stats = Stats::default();
+        for host in 0..HOSTS + 10 {
+            stats.observe(&seen(&format!("h{host}"), 0, Observed::Dead));
+        }
+        let hosts = stats.hosts(START);
+        assert_eq!(hosts.len(), HOSTS + 1);
+        assert_eq!(hosts[0].host, OTHERS);
+        assert_eq!(hosts[0].day.dead, 10);
+        stats.observe(&seen("new", 2 * 86_400, Observed::Dead));
+        assert_eq!(stats.hosts.len(), 1, "those of which nothing is left make room");
+    }
+}

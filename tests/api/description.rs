@@ -1,0 +1,161 @@
+//! The server's description of itself, and whether its answers are what it says: every answer in these tests is held to it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::fixture::{Answer, Api};
+
+/// An OpenAPI document.
+pub struct Description {
+    document: Value,
+}
+
+impl Description {
+    pub fn new(document: Value) -> Self {
+        Self { document }
+    }
+
+    /// Fails when the description does not have this answer to that request, or has another form for it.
+    pub fn check(&self, method: &str, target: &str, answer: &Answer) {
+        let path = target.split('?').next().unwrap();
+        let method = if method == "HEAD" { "get".to_owned() } else { method.to_ascii_lowercase() };
+        let status = answer.status.to_string();
+        let operation = self.paths().iter().find_map(|(template, methods)| {
+            if matches(template, path) { methods.get(&method).map(|operation| (template, operation)) } else { None }
+        });
+        let response = match operation {
+            Some((template, operation)) => {
+                let response = &operation["responses"][&status];
+                assert!(response.is_object(), "{method} {template} may not answer {status}: {:?}", answer.body);
+                response
+            }
+            None => {
+                assert!(answer.status >= 400, "{method} {path} is not described, and is answered with {status}");
+                &json!({"$ref": "#/components/responses/Problem"})
+            }
+        };
+        let response = match response["$ref"].as_str() {
+            Some(reference) => self.document.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => response,
+        };
+        let kind = answer.header("content-type").unwrap_or_default();
+        let (described, content) = response["content"].as_object().unwrap().iter().next().unwrap();
+        assert!(kind.starts_with(described.as_str()), "{method} {path}: {kind} is not {described}");
+        if described == "application/json" && !answer.body.is_string() {
+            self.hold(&content["schema"], &answer.body, &format!("{method} {path} {status}"));
+        }
+    }
+
+    fn hold(&self, schema: &Value, value: &Value, what: &str) {
+        let mut schema = schema.clone();
+        schema["components"] = self.document["components"].clone();
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let errors: Vec<_> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{what}: {}\n{value}", errors.join("\n"));
+    }
+
+    fn paths(&self) -> &Map<String, Value> {
+        self.document["paths"].as_object().unwrap()
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (mut parts, mut given) = (template.split('/'), path.split('/'));
+    loop {
+        match (parts.next(), given.next()) {
+            (None, None) => return true,
+            (Some(part), Some(given)) if part == given || (part == "{id}" && !matches!(given, "retry" | "purge")) => {}
+            _ => return false,
+        }
+    }
+}
+
+#[test]
+fn it_is_a_document_with_every_operation() {
+    let api = Api::start();
+    let document = api.get("/openapi.json").expect(200).body;
+    assert_eq!(document["openapi"], "3.1.0");
+    let operations: BTreeSet<String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
+        .collect();
+    let expected = [
+        "get /health",
+        "get /metrics",
+        "get /openapi.json",
+        "get /ready",
+        "get /v1/batches",
+        "post /v1/batches",
+        "get /v1/batches/{id}",
+        "patch /v1/batches/{id}",
+        "post /v1/batches/{id}/cancel",
+        "get /v1/batches/{id}/history",
+        "get /v1/log",
+        "get /v1/webhooks/dead-letter",
+        "post /v1/webhooks/dead-letter/purge",
+        "post /v1/webhooks/dead-letter/retry",
+        "get /v1/webhooks/dead-letter/{id}",
+        "delete /v1/webhooks/dead-letter/{id}",
+        "post /v1/webhooks/dead-letter/{id}/retry",
+        "get /v1/webhooks/deliveries",
+        "get /v1/webhooks/deliveries/{id}",
+        "post /v1/webhooks/deliveries/{id}/resend",
+        "get /v1/webhooks/stats",
+    ];
+    assert_eq!(operations, expected.map(String::from).into());
+    let ids: BTreeSet<&str> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|methods| methods.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), expected.len(), "{ids:?}");
+}
+
+/// Every reference leads somewhere, and every schema is one.
+#[test]
+fn it_holds_together() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(ToOwned::to_owned));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let api = Api::start();
+    let document = api.get("/openapi.json").expect(200).body;
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 50, "{}", found.len());
+    for reference in found {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+    for schema in document["components"]["schemas"].as_object().unwrap().values() {
+        assert!(jsonschema::draft202012::meta::is_valid(schema), "{schema}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "may not answer")]
+fn the_check_can_fail() {
+    let api = Api::start();
+    let mut answer = api.get("/v1/batches");
+    answer.status = 418;
+    api.description().check("GET", "/v1/batches", &answer);
+}
+
+#[test]
+#[should_panic(expected = "is not of type")]
+fn the_check_of_forms_can_fail() {
+    let api = Api::start();
+    let mut answer = api.get("/v1/batches");
+    answer.body["has_more"] = json!("no");
+    api.description().check("GET", "/v1/batches", &answer);
+}
