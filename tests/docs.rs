@@ -25,6 +25,19 @@ fn every_error_code_is_documented() {
     assert!(missing.is_empty() && obsolete.is_empty(), "not documented: {missing:?}; documented only: {obsolete:?}");
 }
 
+/// Every metric stands in the table of the metrics' page, and none stands there that doesn't exist.
+#[test]
+fn every_metric_is_documented() {
+    let source = std::fs::read_to_string("src/meter.rs").unwrap();
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let made: BTreeSet<&str> = source.split('"').filter(|text| text.starts_with("hookledger_")).collect();
+    let page = std::fs::read_to_string("docs/metrics.md").unwrap();
+    let row = |line: &str| line.strip_prefix("| `")?.split(['`', '{']).next().map(ToOwned::to_owned);
+    let documented: BTreeSet<String> = page.lines().filter_map(row).collect();
+    assert!(made.len() > 10, "{made:?}");
+    assert_eq!(made, documented.iter().map(String::as_str).collect());
+}
+
 /// A code is the string after the words that make a problem, an invalid field or a conflict.
 fn collect(path: &Path, used: &mut BTreeSet<String>) {
     if path.is_dir() {

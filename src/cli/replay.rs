@@ -10,6 +10,7 @@ use crate::domain::id::Seq;
 use crate::domain::state::State;
 use crate::engine::replay::{advance, differences, rebuild};
 use crate::log::{EventLog, sled::SledLog};
+use crate::views::Views;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,6 +38,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     let mut state = rebuild(&*reader, at)?;
     print(&state, at, args.json)?;
     advance(&mut state, &*reader, at, tail)?;
+    if !Views::new(&*reader).are_current()? {
+        let why = "the stored views have the form of another version; the next `hookledger serve` makes them anew";
+        return Err(Failed::Run(why.into()));
+    }
     let different = differences(&state, &*reader)?;
     if different.is_empty() {
         anstream::eprintln!("The views rebuilt from {tail} events equal the stored ones.");
