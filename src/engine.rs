@@ -22,6 +22,7 @@ use crate::domain::job::JobSpec;
 use crate::domain::observation::Observation;
 use crate::domain::outcome::{Failure, FailureKind, Outcome};
 use crate::domain::rejection::Rejection;
+use crate::domain::retry::sign;
 use crate::domain::state::{State, Totals};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Destination, authority};
@@ -99,7 +100,7 @@ impl Engine {
         let (secrets, key_row) = Secrets::open(&*reader, ids::derive(entropy, b"secrets"))?;
         let mut engine = Self {
             state: State::new(settings.policy),
-            schedule: Schedule::new(settings.per_destination),
+            schedule: Schedule::new(settings.pacing),
             expiries: BTreeSet::new(),
             ids: DeliveryIds::new(entropy),
             waiting: HashMap::new(),
@@ -232,6 +233,9 @@ impl Engine {
         if let Err(error) = self.bring(&command) {
             return self.refuse(&command, asked, Rejection::Unreadable { why: error.to_string() }, now);
         }
+        if let Command::RecordOutcome { delivery, outcome, .. } = &command {
+            self.schedule.learn(*delivery, sign(outcome, now), now);
+        }
         self.name_secret(&mut command, secret.as_ref());
         let stamp = Stamp { now, delivery: self.ids.next(now) };
         match decide(&self.state, &command, stamp) {
@@ -280,7 +284,7 @@ impl Engine {
         let prev = self.state.job(&job).map_or(Seq::ZERO, |job| job.head);
         let envelope = Envelope { seq, at: now, job, prev, event };
         evolve(&mut self.state, &envelope)?;
-        self.follow(&envelope, secret);
+        self.follow(command, &envelope, secret);
         if let Some(delivery) = envelope.event.delivery().and_then(|id| self.state.delivery(id)) {
             self.draft.observations.extend(Observation::of(&envelope, delivery));
         }
@@ -289,9 +293,14 @@ impl Engine {
     }
 
     /// What else an event means: the payload is made, the schedule and the expiries are kept, the secret is.
-    fn follow(&mut self, envelope: &Envelope, secret: Option<&Secret>) {
+    fn follow(&mut self, command: &Command, envelope: &Envelope, secret: Option<&Secret>) {
+        let is_urgent = matches!(command, Command::RetryDeadLetter { .. } | Command::Resend { .. });
         if let Some(delivery) = envelope.event.delivery().and_then(|id| self.state.delivery(id)) {
             match delivery.state {
+                // Somebody waits for one that is retried alone; of many, none is more urgent than others.
+                DeliveryState::Pending { .. } if is_urgent => {
+                    self.schedule.hurry(delivery.id, &authority(&delivery.url))
+                }
                 DeliveryState::Pending { due } => self.schedule.wait(delivery.id, &authority(&delivery.url), due),
                 DeliveryState::InFlight => {}
                 _ => self.schedule.remove(delivery.id),

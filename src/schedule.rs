@@ -9,18 +9,30 @@
 //!                       ──▶ lane b: ready … ─┼─ in turn ─▶ due(): what to attempt now
 //!                       ──▶ lane c: ready … ─┘
 //! ```
+//!
+//! A lane whose destination is paused or at its rate limit rests until it may go on; see [`Pacing`].
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::domain::id::DeliveryId;
+use crate::domain::retry::Sign;
 use crate::domain::time::Timestamp;
+use pace::{Pace, Start};
+
+mod pace;
+
+pub use pace::{Pacing, Rate};
+
+/// Lanes that are kept before those are let go of which there is nothing to remember.
+const LANES: usize = 4096;
 
 /// Waiting and ready deliveries.
 #[derive(Debug)]
 pub struct Schedule {
-    /// Attempts in flight at most, for each lane.
-    cap: usize,
+    pacing: Pacing,
+    /// The time of the last look at what is due.
+    now: Timestamp,
     /// Deliveries by the time at which they are due.
     waiting: BTreeSet<(Timestamp, DeliveryId)>,
     /// Every delivery that waits, is ready or is in flight.
@@ -30,6 +42,10 @@ pub struct Schedule {
     in_flight: usize,
     /// Lanes with ready deliveries that are below the cap, in the order of their turns. Each is in here once.
     turns: VecDeque<Lane>,
+    /// Lanes with ready deliveries that may not start one before that time. Each is in here once.
+    resting: BTreeSet<(Timestamp, Lane)>,
+    /// Deliveries that somebody waits for: they go first, whatever their lane's pace is.
+    urgent: VecDeque<DeliveryId>,
 }
 
 /// Where attempts are capped together: a hash of the authority. Two authorities in one lane would share a cap, no more.
@@ -47,7 +63,21 @@ enum Place {
     Waiting(Timestamp),
     /// Since then.
     Ready(Timestamp),
+    Urgent,
     InFlight,
+}
+
+/// What a delivery waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The time of its next attempt.
+    Time,
+    /// The end of its destination's pause.
+    Pause,
+    /// Its destination's rate limit.
+    Rate,
+    /// Its turn: other attempts at its destination, or all that may be made at once, are in flight.
+    Turn,
 }
 
 /// How much there is to do.
@@ -61,6 +91,12 @@ pub struct Backlog {
     pub in_flight: usize,
 }
 
+impl Queue {
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.in_flight == 0 && !self.has_turn && self.rests_until.is_none()
+    }
+}
+
 impl Entry {
     fn is_ready_in(self, lane: Lane) -> bool {
         self.lane == lane && matches!(self.place, Place::Ready(_))
@@ -72,19 +108,24 @@ struct Queue {
     ready: VecDeque<DeliveryId>,
     in_flight: usize,
     has_turn: bool,
+    rests_until: Option<Timestamp>,
+    pace: Pace,
 }
 
 impl Schedule {
-    /// An empty schedule that lets `cap` attempts at a time go to one authority.
+    /// An empty schedule.
     #[must_use]
-    pub fn new(cap: usize) -> Self {
+    pub fn new(pacing: Pacing) -> Self {
         Self {
-            cap: cap.max(1),
+            pacing,
+            now: Timestamp::default(),
             waiting: BTreeSet::new(),
             entries: HashMap::new(),
             lanes: HashMap::new(),
             in_flight: 0,
             turns: VecDeque::new(),
+            resting: BTreeSet::new(),
+            urgent: VecDeque::new(),
         }
     }
 
@@ -95,6 +136,51 @@ impl Schedule {
         self.entries.insert(delivery, Entry { lane: lane(authority), place: Place::Waiting(due) });
     }
 
+    /// Has a delivery attempted as soon as there is a slot, whatever its destination's pace is: somebody waits for it.
+    pub fn hurry(&mut self, delivery: DeliveryId, authority: &str) {
+        self.remove(delivery);
+        self.urgent.push_back(delivery);
+        self.entries.insert(delivery, Entry { lane: lane(authority), place: Place::Urgent });
+    }
+
+    /// Limits how fast a destination is served.
+    pub fn limit(&mut self, authority: &str, rate: Rate) {
+        self.lanes.entry(lane(authority)).or_default().pace.limit(rate);
+    }
+
+    /// Notes what a delivery's attempt, which is in flight still, says of its destination.
+    pub fn learn(&mut self, delivery: DeliveryId, sign: Sign, now: Timestamp) {
+        let Some(lane) = self.entries.get(&delivery).map(|entry| entry.lane) else { return };
+        let Some(queue) = self.lanes.get_mut(&lane) else { return };
+        queue.pace.ended(sign, now, &self.pacing);
+        // Its rest may have become shorter.
+        if let Some(until) = queue.rests_until.take() {
+            self.resting.remove(&(until, lane));
+        }
+        self.offer_turn(lane);
+    }
+
+    /// What a delivery waits for; `None` when it is in flight or unknown.
+    #[must_use]
+    pub fn waits_for(&self, delivery: DeliveryId) -> Option<WaitsFor> {
+        let entry = self.entries.get(&delivery)?;
+        match entry.place {
+            Place::Waiting(_) => Some(WaitsFor::Time),
+            Place::Urgent => Some(WaitsFor::Turn),
+            Place::InFlight => None,
+            Place::Ready(_) => Some(match self.start(entry.lane) {
+                Some(Start::AfterPause(_)) => WaitsFor::Pause,
+                Some(Start::AtRate(_)) => WaitsFor::Rate,
+                Some(Start::Now | Start::AfterAnother) | None => WaitsFor::Turn,
+            }),
+        }
+    }
+
+    fn start(&self, lane: Lane) -> Option<Start> {
+        let queue = self.lanes.get(&lane)?;
+        Some(queue.pace.start(queue.in_flight, self.now, &self.pacing))
+    }
+
     /// Forgets a delivery.
     pub fn remove(&mut self, delivery: DeliveryId) {
         let Some(entry) = self.entries.remove(&delivery) else { return };
@@ -103,7 +189,7 @@ impl Schedule {
                 self.waiting.remove(&(due, delivery));
             }
             // It stays in its lane's queue and is passed over at its turn: looking for it would take time in the length of the queue.
-            Place::Ready(_) => {}
+            Place::Ready(_) | Place::Urgent => {}
             Place::InFlight => {
                 self.in_flight -= 1;
                 let queue = self.lanes.entry(entry.lane).or_default();
@@ -115,28 +201,55 @@ impl Schedule {
 
     /// Chooses up to `slots` deliveries to attempt now; they count as in flight from here on.
     pub fn due(&mut self, now: Timestamp, slots: usize) -> Vec<DeliveryId> {
+        self.now = now;
         self.make_ready(now);
         let mut chosen = Vec::new();
+        while chosen.len() < slots
+            && let Some(delivery) = self.urgent.pop_front()
+        {
+            if let Some(entry) = self.entries.get_mut(&delivery).filter(|entry| entry.place == Place::Urgent) {
+                entry.place = Place::InFlight;
+                let queue = self.lanes.entry(entry.lane).or_default();
+                queue.in_flight += 1;
+                queue.pace.started(now, &self.pacing);
+                self.in_flight += 1;
+                chosen.push(delivery);
+            }
+        }
         while chosen.len() < slots {
             let Some(lane) = self.turns.pop_front() else { break };
             let Some(queue) = self.lanes.get_mut(&lane) else { continue };
             queue.has_turn = false;
-            while let Some(delivery) = queue.ready.pop_front() {
-                let Some(entry) = self.entries.get_mut(&delivery).filter(|entry| entry.is_ready_in(lane)) else {
-                    continue;
-                };
-                entry.place = Place::InFlight;
-                queue.in_flight += 1;
-                self.in_flight += 1;
-                chosen.push(delivery);
-                break;
+            if queue.pace.start(queue.in_flight, now, &self.pacing) == Start::Now {
+                chosen.extend(self.start_one(lane, now));
             }
             self.offer_turn(lane);
         }
         chosen
     }
 
+    /// Starts the first delivery of a lane that is still ready in it.
+    fn start_one(&mut self, lane: Lane, now: Timestamp) -> Option<DeliveryId> {
+        let queue = self.lanes.get_mut(&lane)?;
+        while let Some(delivery) = queue.ready.pop_front() {
+            let Some(entry) = self.entries.get_mut(&delivery).filter(|entry| entry.is_ready_in(lane)) else { continue };
+            entry.place = Place::InFlight;
+            queue.in_flight += 1;
+            queue.pace.started(now, &self.pacing);
+            self.in_flight += 1;
+            return Some(delivery);
+        }
+        None
+    }
+
     fn make_ready(&mut self, now: Timestamp) {
+        while let Some(&(until, lane)) = self.resting.first().filter(|(until, _)| *until <= now) {
+            self.resting.remove(&(until, lane));
+            if let Some(queue) = self.lanes.get_mut(&lane) {
+                queue.rests_until = None;
+            }
+            self.offer_turn(lane);
+        }
         while let Some(&(due, delivery)) = self.waiting.first().filter(|(due, _)| *due <= now) {
             self.waiting.remove(&(due, delivery));
             let Some(entry) = self.entries.get_mut(&delivery) else { continue };
@@ -145,32 +258,49 @@ impl Schedule {
             self.lanes.entry(lane).or_default().ready.push_back(delivery);
             self.offer_turn(lane);
         }
+        if self.lanes.len() > LANES {
+            self.lanes.retain(|_, queue| !queue.is_idle() || !queue.pace.is_forgettable(now));
+        }
     }
 
-    /// Gives a lane a turn where it can use one, and drops a lane that nothing is in.
+    /// Gives a lane a turn where it can use one, has it rest where it may not yet, and drops one of which there is nothing
+    /// to remember.
     fn offer_turn(&mut self, lane: Lane) {
         let Some(queue) = self.lanes.get_mut(&lane) else { return };
-        if queue.has_turn {
+        if queue.has_turn || queue.rests_until.is_some() {
             return;
         }
-        if !queue.ready.is_empty() && queue.in_flight < self.cap {
-            queue.has_turn = true;
-            self.turns.push_back(lane);
-        } else if queue.ready.is_empty() && queue.in_flight == 0 {
-            self.lanes.remove(&lane);
+        if queue.ready.is_empty() {
+            if queue.in_flight == 0 && queue.pace.is_forgettable(self.now) {
+                self.lanes.remove(&lane);
+            }
+            return;
+        }
+        match queue.pace.start(queue.in_flight, self.now, &self.pacing) {
+            Start::Now => {
+                queue.has_turn = true;
+                self.turns.push_back(lane);
+            }
+            Start::AfterPause(until) | Start::AtRate(until) => {
+                queue.rests_until = Some(until);
+                self.resting.insert((until, lane));
+            }
+            Start::AfterAnother => {}
         }
     }
 
-    /// When the next waiting delivery is due. What is ready already waits for a free slot, not for time.
+    /// When the next waiting delivery is due, or a lane has rested long enough. What is ready otherwise waits for a free
+    /// slot, not for time.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.waiting.first().map(|(due, _)| *due)
+        let waiting = self.waiting.first().map(|(due, _)| *due);
+        waiting.into_iter().chain(self.resting.first().map(|(until, _)| *until)).min()
     }
 
     /// Whether something could be attempted as soon as there is a slot.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.turns.is_empty()
+        !self.turns.is_empty() || !self.urgent.is_empty()
     }
 
     /// How much there is to do.
@@ -222,6 +352,13 @@ impl Schedule {
                 *due = moved(*due);
             }
         }
+        self.resting =
+            std::mem::take(&mut self.resting).into_iter().map(|(until, lane)| (moved(until), lane)).collect();
+        for queue in self.lanes.values_mut() {
+            queue.rests_until = queue.rests_until.map(moved);
+            queue.pace.set_back(back);
+        }
+        self.now = moved(self.now);
     }
 }
 

@@ -89,6 +89,39 @@ pub fn judge(outcome: &Outcome, now: Timestamp) -> Verdict {
     }
 }
 
+/// What an attempt says of its destination, beyond the delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It answers; whether it takes what it gets is another matter.
+    Alive,
+    /// It does not answer, or says that it fails.
+    Failing,
+    /// It asks to be left alone (429, 503), for so long if it says how long.
+    Busy(Option<Duration>),
+    /// Nothing: the attempt did not get there.
+    Unknown,
+}
+
+/// Reads an outcome that came in at `now` for what it says of the destination.
+#[must_use]
+pub fn sign(outcome: &Outcome, now: Timestamp) -> Sign {
+    match &outcome.result {
+        Ok(response) if matches!(response.status, 429 | 503) => {
+            Sign::Busy(response.retry_after.map(|after| asked(after, now)))
+        }
+        Ok(response) if response.status >= 500 => Sign::Failing,
+        Ok(_) => Sign::Alive,
+        Err(failure) => match failure.kind {
+            FailureKind::Blocked | FailureKind::Internal => Sign::Unknown,
+            FailureKind::Resolve
+            | FailureKind::Connect
+            | FailureKind::Tls
+            | FailureKind::Timeout
+            | FailureKind::Protocol => Sign::Failing,
+        },
+    }
+}
+
 fn asked(after: RetryAfter, now: Timestamp) -> Duration {
     let wait = match after {
         RetryAfter::Seconds(seconds) => Duration::from_secs(seconds),
@@ -114,6 +147,25 @@ mod tests {
             let wait = backoff.wait(DeliveryId(7), attempt);
             let least = Duration::from_secs(seconds);
             assert!(wait >= least && wait <= least + least / 10, "{attempt}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_outcome_says_of_the_destination() {
+        let failed = |kind| Outcome { duration_ms: 1, result: Err(Failure { kind, detail: String::new() }) };
+        for (outcome, expected) in [
+            (answer(204, None), Sign::Alive),
+            (answer(404, None), Sign::Alive),
+            (answer(410, None), Sign::Alive),
+            (answer(302, None), Sign::Alive),
+            (answer(500, Some(RetryAfter::Seconds(9))), Sign::Failing),
+            (answer(429, None), Sign::Busy(None)),
+            (answer(503, Some(RetryAfter::Seconds(9_999))), Sign::Busy(Some(MAX_RETRY_AFTER))),
+            (failed(FailureKind::Timeout), Sign::Failing),
+            (failed(FailureKind::Blocked), Sign::Unknown),
+            (failed(FailureKind::Internal), Sign::Unknown),
+        ] {
+            assert_eq!(sign(&outcome, Timestamp::default()), expected, "{outcome:?}");
         }
     }
 

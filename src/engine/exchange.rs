@@ -13,6 +13,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::state::Policy;
 use crate::domain::time::Timestamp;
 use crate::log::LogError;
+use crate::schedule::Pacing;
 use crate::signature::Secret;
 use crate::views::answers::AnswerKey;
 
@@ -23,13 +24,13 @@ pub struct Settings {
     pub policy: Policy,
     /// Signs for webhooks that have no secret of their own.
     pub global_secret: Option<Secret>,
-    /// Attempts in flight at most to one scheme, host and port.
-    pub per_destination: usize,
+    /// How fast one destination (scheme, host and port) is served.
+    pub pacing: Pacing,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { policy: Policy::default(), global_secret: None, per_destination: 32 }
+        Self { policy: Policy::default(), global_secret: None, pacing: Pacing::default() }
     }
 }
 

@@ -15,9 +15,13 @@ const fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
+fn slots(slots: usize) -> Pacing {
+    Pacing { slots, failures: None, ..Pacing::default() }
+}
+
 /// Deliveries with these ids, all due at 0.
 fn with(cap: usize, waiting: &[(u128, &str)]) -> Schedule {
-    let mut schedule = Schedule::new(cap);
+    let mut schedule = Schedule::new(slots(cap));
     for (id, authority) in waiting {
         schedule.wait(d(*id), authority, at(0));
     }
@@ -30,14 +34,14 @@ fn ids(chosen: Vec<DeliveryId>) -> Vec<u128> {
 
 #[test]
 fn nothing_is_due_in_an_empty_schedule() {
-    let mut schedule = Schedule::new(1);
+    let mut schedule = Schedule::new(slots(1));
     assert_eq!(schedule.due(at(i64::MAX), 9), []);
     assert!(schedule.is_empty() && !schedule.is_ready() && schedule.next_due().is_none());
 }
 
 #[test]
 fn a_delivery_is_due_at_its_time_and_not_before() {
-    let mut schedule = Schedule::new(9);
+    let mut schedule = Schedule::new(slots(9));
     schedule.wait(d(1), A, at(10));
     assert_eq!((schedule.next_due(), schedule.due(at(9), 9)), (Some(at(10)), vec![]));
     assert_eq!(schedule.due(at(10), 9), [d(1)]);
@@ -48,7 +52,7 @@ fn a_delivery_is_due_at_its_time_and_not_before() {
 
 #[test]
 fn what_is_due_first_goes_first_and_then_the_older_id() {
-    let mut schedule = Schedule::new(9);
+    let mut schedule = Schedule::new(slots(9));
     for (id, due) in [(5, 3), (1, 2), (4, 2), (2, 1)] {
         schedule.wait(d(id), A, at(due));
     }
@@ -268,7 +272,7 @@ proptest! {
     #[test]
     fn a_schedule_does_what_the_model_allows(cap in 1..4_usize, steps in proptest::collection::vec(step(), 1..150)) {
         let lanes = ["https://a:1", "https://b:1", "http://a:1", "https://a:2"];
-        let mut schedule = Schedule::new(cap);
+        let mut schedule = Schedule::new(slots(cap));
         let mut model =
             Model { cap, table: BTreeMap::new(), queues: Default::default(), returned: BTreeSet::new() };
         let mut now = at(1_000);

@@ -118,6 +118,7 @@ impl Api {
         let transport = Arc::new(Scripted::new());
         let mut options = Options::default();
         options.engine.policy.max_attempts = 1;
+        options.engine.pacing.failures = None;
         let memory = MemoryLog::new();
         let log = memory.reopen();
         let faults = Arc::new(Faults::default());

@@ -143,7 +143,7 @@ impl Teller {
         let settings = &mut self.settings;
         settings.policy.max_attempts = line.number("max_attempts").unwrap_or(settings.policy.max_attempts);
         settings.policy.timeout = line.number("timeout").map_or(settings.policy.timeout, Duration::from_secs);
-        settings.per_destination = line.number("per_destination").unwrap_or(settings.per_destination);
+        settings.pacing.slots = line.number("per_destination").unwrap_or(settings.pacing.slots);
         settings.global_secret = line.get("secret").map(|secret| Secret::new(secret).unwrap());
     }
 
