@@ -137,6 +137,34 @@ fn an_attempt_that_outlasts_the_grace_is_interrupted_recorded_and_made_again_und
 }
 
 #[test]
+fn once_the_end_is_announced_no_attempt_begins_and_commands_are_taken() {
+    let (transport, script) = scripted();
+    let log = MemoryLog::new();
+    let store = log.reopen();
+    let runtime = Runtime::start(Box::new(log), transport, &Options { workers: 1, ..options() }).unwrap();
+    let handle = runtime.handle();
+    complete(handle, "dead", None);
+    script.requests.recv_timeout(PATIENCE).unwrap();
+    script.answers.send(Answer::Status(500)).unwrap();
+    // The only worker has the next attempt, so the retry's can't begin.
+    complete(handle, "held", None);
+    script.requests.recv_timeout(PATIENCE).unwrap();
+    let letter = handle.views().dead_letters(None, 1).unwrap().pop().unwrap().id;
+    let waited_for = handle.retry_dead_letter(letter, false, true);
+    let recorded = handle.register(id("before"), JobSpec::default(), None);
+    recorded.wait().unwrap();
+    runtime.start_no_attempts();
+    assert_eq!(waited_for.wait(), Err(Error::Stopping));
+    handle.register(id("after"), JobSpec::default(), None).wait().unwrap();
+    script.answers.send(Answer::Status(200)).unwrap();
+    runtime.shutdown_within(PATIENCE);
+    let events = history(&store);
+    let count = |name: &str| names(&events).iter().filter(|known| **known == name).count();
+    assert_eq!((count("attempt_started"), count("redelivery_requested"), count("job_registered")), (2, 1, 4));
+    assert_eq!(names(&events).last(), Some(&"attempt_succeeded"));
+}
+
+#[test]
 fn a_panicking_transport_is_a_failed_attempt() {
     let (transport, script) = scripted();
     let log = MemoryLog::new();
