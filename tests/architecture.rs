@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("engine", &["attempt", "domain", "log", "payload", "schedule", "secrets", "signature", "views"]),
     ("dispatch", &["attempt", "clock", "domain", "transport"]),
     ("runtime", &["clock", "dispatch", "domain", "engine", "log", "signature", "transport", "views"]),
-    ("api", &["domain", "log", "runtime", "signature", "views"]),
+    ("api", &["clock", "domain", "log", "runtime", "signature", "views"]),
     ("config", &[]),
 ];
 

@@ -24,7 +24,15 @@ const MAX_FIELDS: usize = 64;
 /// Names the request, and gives every failure the one shape: a panic's, too.
 pub(super) async fn frame(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let mut response = caught(next.run(request)).await;
+    framed(caught(next.run(request)).await, id)
+}
+
+/// The whole answer to a request that comes no further than this.
+pub(super) fn refuse(problem: Problem, headers: &HeaderMap) -> Response {
+    framed(problem.into_response(), request_id(headers))
+}
+
+fn framed(mut response: Response, id: HeaderValue) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         problem.render(&mut response, id.to_str().unwrap_or_default());
     }
@@ -33,7 +41,7 @@ pub(super) async fn frame(request: Request, next: Next) -> Response {
 }
 
 /// The client's own id for the request, where it is one that is safe to repeat; else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:".contains(b);
     let given = headers.get(REQUEST_ID).filter(|id| (1..=REQUEST_ID_CHARS).contains(&id.len()));
     if let Some(id) = given.filter(|id| id.as_bytes().iter().all(safe)) {

@@ -104,6 +104,18 @@ impl Problem {
 
     /// Writes itself into the response that carried it; headers that are there already stay.
     pub(super) fn render(self, response: &mut Response, request_id: &str) {
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        *response.status_mut() = self.status;
+        *response.body_mut() = Body::from(self.body(request_id));
+    }
+
+    /// The one shape of errors. What has a cause is logged with it.
+    pub(super) fn body(&self, request_id: &str) -> String {
         let message = match &self.cause {
             None => self.message.clone(),
             Some(cause) => {
@@ -112,14 +124,7 @@ impl Problem {
             }
         };
         let error = json!({"message": message, "type": self.kind(), "param": self.param, "code": self.code});
-        let headers = response.headers_mut();
-        headers.remove(header::CONTENT_LENGTH);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        *response.status_mut() = self.status;
-        *response.body_mut() = Body::from(json!({"detail": message, "error": error}).to_string());
+        json!({"detail": message, "error": error}).to_string()
     }
 }
 

@@ -8,3 +8,4 @@ mod entry;
 mod failing;
 mod fixture;
 mod validation;
+mod wire;
