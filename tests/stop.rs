@@ -35,7 +35,8 @@ const PER_DESTINATION: usize = 32;
 
 const LETTERS: &str = "/v1/webhooks/dead-letter";
 
-/// A receiver: `/500` fails, `/slow` takes a while, `/held` answers when it is let, everything else at once.
+/// A receiver: `/500` fails, `/slow` takes a while, `/held` answers when it is let, `/later` fails once and is held then,
+/// everything else is answered at once.
 struct Receiver {
     base: String,
     /// The path of every request, when it comes.
@@ -51,10 +52,18 @@ impl Receiver {
         let ((sender, came), (gate, held)) = (mpsc::channel(), mpsc::channel());
         let held = Arc::new(Mutex::new(held));
         thread::spawn(move || {
+            let mut failed_once = false;
             for request in server.incoming_requests() {
-                let _ = sender.send(request.url().to_owned());
-                let held = Arc::clone(&held);
-                thread::spawn(move || respond(request, &held));
+                let path = request.url().to_owned();
+                let does = match &*path {
+                    "/later" if failed_once => "/held",
+                    "/later" => "/500",
+                    path => path,
+                };
+                failed_once |= path == "/later";
+                let (does, held) = (does.to_owned(), Arc::clone(&held));
+                let _ = sender.send(path);
+                thread::spawn(move || respond(request, &does, &held));
             }
         });
         Self { base, came, gate: Some(gate) }
@@ -70,8 +79,8 @@ impl Receiver {
     }
 }
 
-fn respond(request: tiny_http::Request, held: &Mutex<Channel<()>>) {
-    let status = match request.url() {
+fn respond(request: tiny_http::Request, does: &str, held: &Mutex<Channel<()>>) {
+    let status = match does {
         "/500" => 500,
         "/slow" => {
             let (_never, slow) = mpsc::channel::<()>();
@@ -215,40 +224,47 @@ fn until(server: &Server, id: &str, event: &str) {
 }
 
 /// Makes a dead letter of a new job. The receiver's answer is in the URL, so a retry meets it again.
-fn dead_letter(server: &Server, receiver: &Receiver, id: &str) {
-    assert_eq!(complete(&server.url(""), id, &format!("{}/500", receiver.base)), [true; 2]);
-    assert_eq!(receiver.next(), "/500");
+fn dead_letter(server: &Server, receiver: &Receiver, id: &str, path: &str) {
+    assert_eq!(complete(&server.url(""), id, &format!("{}{path}", receiver.base)), [true; 2]);
+    assert_eq!(receiver.next(), path);
     until(server, id, "delivery_exhausted");
 }
 
 #[test]
-fn a_retry_whose_attempt_does_not_begin_any_more_is_told_so_and_attempts_in_flight_are_finished() {
+fn what_is_in_flight_is_finished_and_a_retry_that_does_not_begin_any_more_is_told_so() {
     let directory = tempfile::tempdir().unwrap();
     let mut receiver = Receiver::start();
     let server = Server::start(directory.path());
-    dead_letter(&server, &receiver, "dead");
-    // As many attempts as the destination may have at once.
-    for n in 0..PER_DESTINATION {
+    dead_letter(&server, &receiver, "dead", "/500");
+    dead_letter(&server, &receiver, "later", "/later");
+    let retry = |letter: u32| {
+        let url = server.url(&format!("{LETTERS}/{letter}/retry"));
+        thread::spawn(move || {
+            let mut answer = client().post(url).send_empty().expect("it is answered");
+            (answer.status().as_u16(), answer.body_mut().read_json::<Value>().unwrap())
+        })
+    };
+    // As many attempts as the destination may have at once, one of them waited for.
+    let in_flight_retry = retry(2);
+    assert_eq!(receiver.next(), "/later");
+    for n in 1..PER_DESTINATION {
         assert_eq!(complete(&server.url(""), &format!("held-{n}"), &format!("{}/held", receiver.base)), [true; 2]);
         assert_eq!(receiver.next(), "/held");
     }
     let mut upload = begin_upload(&server);
-    thread::scope(|scope| {
-        let retry = server.url(&format!("{LETTERS}/1/retry"));
-        let retrying = scope.spawn(move || client().post(retry).send_empty().expect("it is answered"));
-        until(&server, "dead", "redelivery_requested");
-        server.signal("TERM");
-        let mut answer = retrying.join().unwrap();
-        let body: Value = answer.body_mut().read_json().unwrap();
-        assert_eq!((answer.status().as_u16(), &body["error"]["code"]), (503, &json!("shutting_down")), "{body}");
-        assert!(answer.headers().contains_key("retry-after"));
-    });
+    let late_retry = retry(1);
+    until(&server, "dead", "redelivery_requested");
+    server.signal("TERM");
+    let (status, body) = late_retry.join().unwrap();
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("shutting_down")), "{body}");
     // What was begun before the signal is taken after it, and acknowledged.
     upload.write_all(b"}").unwrap();
     let mut answer = String::new();
     upload.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
     receiver.open();
+    let (status, body) = in_flight_retry.join().unwrap();
+    assert_eq!((status, &body["retry_success"]), (200, &json!(true)), "{body}");
     assert_eq!(server.exit().code(), Some(0));
     let log = SledLog::open(directory.path()).unwrap();
     let events = log.reader().events(Seq::ZERO, usize::MAX).unwrap();
@@ -282,7 +298,7 @@ fn what_does_not_end_is_interrupted_within_one_grace_and_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let mut receiver = Receiver::start();
     let server = Server::start(directory.path());
-    dead_letter(&server, &receiver, "dead");
+    dead_letter(&server, &receiver, "dead", "/500");
     assert_eq!(complete(&server.url(""), "held", &format!("{}/held", receiver.base)), [true; 2]);
     assert_eq!(receiver.next(), "/held");
     let _never_ends = begin_upload(&server);
