@@ -2,9 +2,9 @@
 //! comes of them into answers.
 //!
 //! ```text
-//! server ─▶ entry: request id ─▶ entry: who may ask ─▶ handler ── body, query, path ──▶ Handle
-//!   limits,        ▲                                      │
-//!   deadlines      └── the one shape of errors ◀── Problem┘
+//! server ─▶ connection ─▶ entry: request id ─▶ entry: who may ask ─▶ handler ── body, query, path ──▶ Handle
+//!   seats     limits,          ▲                                      │
+//!             deadlines        └── the one shape of errors ◀── Problem┘
 //! ```
 //!
 //! Nothing in a request is ignored in silence: a field, a parameter or a method that is not known is refused, and the
@@ -28,15 +28,17 @@ mod attempts;
 mod batches;
 mod body;
 mod bulk;
+mod connection;
 mod dead_letters;
 mod deliveries;
 mod describe;
 mod entry;
 mod events;
+mod farewell;
 mod feed;
+mod framing;
 mod if_match;
 mod json;
-mod lingering;
 mod once;
 mod page;
 mod path;
@@ -45,10 +47,12 @@ mod problem;
 mod query;
 mod registration;
 mod schema;
+mod seats;
 mod server;
 mod stats;
 mod suggestion;
 mod upload;
+mod wire;
 
 pub use server::serve;
 
@@ -61,9 +65,16 @@ pub struct ApiOptions {
     pub body_deadline: Duration,
     /// How long a connection may take to send a whole head, and so also how long it may idle between two requests.
     pub head_deadline: Duration,
-    /// Connections at once. Further ones wait in the operating system's queue.
+    /// How long an answer may wait for a client that reads nothing of it.
+    pub write_deadline: Duration,
+    /// Connections at once. For one more, the one that has been without a request for the longest time is closed; while
+    /// all have requests, further ones wait in the operating system's queue.
     pub connections: usize,
-    /// How long requests in flight may take to end at shutdown.
+    /// Connections at once from one address (of IPv6: from one /64). As many as in all when not given: behind a reverse
+    /// proxy everything is one address. One more is refused while all of them have requests.
+    pub connections_per_peer: Option<usize>,
+    /// How long requests in flight may take to end at shutdown. What they leave of it is for attempts in flight, where a
+    /// process ends both.
     pub grace: Duration,
 }
 
@@ -73,8 +84,11 @@ impl Default for ApiOptions {
             body_bytes: 1024 * 1024,
             body_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(10),
-            connections: 1024,
-            grace: Duration::from_secs(10),
+            write_deadline: Duration::from_secs(30),
+            connections: 2048,
+            connections_per_peer: None,
+            // Container runtimes kill after ten seconds.
+            grace: Duration::from_secs(8),
         }
     }
 }
@@ -83,7 +97,9 @@ impl Default for ApiOptions {
 struct App {
     handle: Handle,
     options: ApiOptions,
-    /// Set when the server is about to end: whoever waits for something is to be answered at once.
+    /// Becomes true when the server is told to stop, and stays so. The end waits for every request that has been begun:
+    /// a handler that waits for something that may never come (a long poll) waits for this, too, and answers with what
+    /// there is.
     stopping: watch::Receiver<bool>,
     under_way: UnderWay,
     /// The description of the API, once it was made.

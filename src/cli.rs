@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod demo;
+mod descriptors;
 mod render;
 mod replay;
 mod serve;

@@ -299,7 +299,7 @@ impl Engine {
             match delivery.state {
                 // Somebody waits for one that is retried alone; of many, none is more urgent than others.
                 DeliveryState::Pending { .. } if is_urgent => {
-                    self.schedule.hurry(delivery.id, &authority(&delivery.url))
+                    self.schedule.hurry(delivery.id, &authority(&delivery.url));
                 }
                 DeliveryState::Pending { due } => self.schedule.wait(delivery.id, &authority(&delivery.url), due),
                 DeliveryState::InFlight => {}

@@ -10,7 +10,7 @@
 //! While one commit is on its way to the disk, the next one's inputs gather in the channels: that is the group commit,
 //! and it needs no waiting of its own.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -25,22 +25,25 @@ use tokio::sync::watch;
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::dispatch::{Ended, Workers};
 use crate::domain::command::Command;
-use crate::domain::id::{DeliveryId, Seq};
+use crate::domain::id::{DeadLetterId, DeliveryId, Seq};
 use crate::domain::outcome::FailureKind;
-use crate::engine::{Asked, Engine, EngineError, Input, Settings, Step, Ticket};
+use crate::engine::{Asked, Engine, EngineError, Input, Settings, Step};
 use crate::log::EventLog;
 use crate::meter::Meter;
 use crate::schedule::Backlog;
 use crate::transport::Transport;
+use crate::views::Views;
 
 mod handle;
 mod metered;
 mod recall;
+mod replies;
 
 pub use crate::engine::{Answer, Keep, Rendered, Retried};
 pub use handle::{Error, Handle, Kept, Reply};
 use handle::{Health, Message};
 use metered::Metered;
+use replies::Replies;
 
 /// Commands that wait for the engine, at most: half a second's work at several thousand a second. Beyond that a client is
 /// told to come back.
@@ -56,8 +59,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// How often it is looked at what waits, while that changes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How long interrupted attempts may take to end.
-const INTERRUPTED: Duration = Duration::from_secs(2);
+/// How long interrupted attempts may take to end: beyond the grace, and within the ten seconds after which a container
+/// runtime kills.
+const INTERRUPTED: Duration = Duration::from_secs(1);
+
+/// Orders that have not been read yet, at most: several of the first kind say no more than one.
+const ORDERS: usize = 2;
 
 /// How the engine is run.
 #[derive(Clone, Debug)]
@@ -66,20 +73,26 @@ pub struct Options {
     pub engine: Settings,
     /// Attempts in flight at most, over all destinations, and so threads.
     pub workers: usize,
-    /// How long attempts in flight may take to end at shutdown.
+    /// How long attempts in flight may take to end at shutdown; then they are interrupted, which takes a second at most.
     pub grace: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { engine: Settings::default(), workers: 256, grace: Duration::from_secs(10) }
+        Self { engine: Settings::default(), workers: 256, grace: Duration::from_secs(8) }
     }
+}
+
+/// What the engine's thread is told beside commands. When nobody can tell it anything any more, it ends.
+enum Order {
+    StartNoAttempts,
+    End { grace: Duration },
 }
 
 /// A running engine. Dropping it shuts it down.
 pub struct Runtime {
     handle: Handle,
-    stop: Option<Sender<()>>,
+    orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     recalling: Option<JoinHandle<()>>,
     stopped: Arc<AtomicBool>,
@@ -105,7 +118,7 @@ impl Runtime {
         meter.stands(&engine.totals(), engine.tail());
         let (tail, tail_out) = watch::channel(engine.tail());
         let (commands, commands_in) = bounded(COMMANDS);
-        let (stop, stop_in) = bounded(1);
+        let (orders, orders_in) = bounded(ORDERS);
         let health = Arc::new(Mutex::new(Health::Serving));
         let handle = Handle::new(commands, engine.reader(), Arc::clone(&health), tail_out, Arc::clone(&meter));
         let (workers, ended) = Workers::new(options.workers, transport, Arc::clone(&clock) as Arc<dyn Clock>);
@@ -124,20 +137,20 @@ impl Runtime {
             clock,
             commands: commands_in,
             ended,
-            stop: stop_in,
+            orders: orders_in,
             health,
             tail,
             meter,
             looked: Stopwatch::start(),
             unseen: true,
-            replies: HashMap::new(),
-            tickets: 0,
+            replies: Replies::default(),
+            starts_attempts: true,
             grace: options.grace,
         };
         let named = Builder::new().name("engine".into());
         let thread =
             named.spawn(move || owned.run_guarded()).map_err(|error| no("no thread for the engine", &error))?;
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread), recalling: Some(recalling), stopped })
+        Ok(Self { handle, orders: Some(orders), thread: Some(thread), recalling: Some(recalling), stopped })
     }
 
     /// The way in.
@@ -146,14 +159,31 @@ impl Runtime {
         &self.handle
     }
 
+    /// The first half of an end in good order: from here on no attempt begins. Commands are taken still, so that whoever is
+    /// asking can be served; a retry that was to be waited for is told [`Error::Stopping`]. Attempts in flight go on.
+    pub fn start_no_attempts(&self) {
+        if let Some(orders) = &self.orders {
+            // When the queue is full, the same order is in it.
+            let _ = orders.try_send(Order::StartNoAttempts);
+        }
+    }
+
     /// Ends it: commands that were accepted are carried out, no new attempts begin, those in flight may take
     /// [`Options::grace`], and what they came to is recorded.
     pub fn shutdown(mut self) {
         self.end();
     }
 
+    /// [`shutdown`](Self::shutdown) with another time for attempts in flight: what a host has left of its own.
+    pub fn shutdown_within(mut self, grace: Duration) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(Order::End { grace });
+        }
+        self.end();
+    }
+
     fn end(&mut self) {
-        drop(self.stop.take());
+        drop(self.orders.take());
         self.stopped.store(true, Ordering::Relaxed);
         if self.recalling.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the statistics' thread panicked");
@@ -179,15 +209,16 @@ struct EngineThread {
     clock: Arc<SystemClock>,
     commands: Receiver<Message>,
     ended: Receiver<Ended>,
-    stop: Receiver<()>,
+    orders: Receiver<Order>,
     health: Arc<Mutex<Health>>,
     tail: watch::Sender<Seq>,
     meter: Arc<Meter>,
     /// Since it was last looked at what waits, and whether anything has changed after that.
     looked: Stopwatch,
     unseen: bool,
-    replies: HashMap<Ticket, handle::Sender>,
-    tickets: u64,
+    replies: Replies,
+    /// Whether attempts are begun; false once the end has been announced.
+    starts_attempts: bool,
     grace: Duration,
 }
 
@@ -197,7 +228,7 @@ enum Woken {
     Command(Message),
     Ended(Ended),
     Time,
-    Stop,
+    Order(Order),
 }
 
 impl EngineThread {
@@ -218,13 +249,13 @@ impl EngineThread {
                 Woken::Command(message) => inputs.extend(self.admit(message)),
                 Woken::Ended(ended) => inputs.push(self.outcome(ended)),
                 Woken::Time => {}
-                Woken::Stop => break,
+                Woken::Order(Order::StartNoAttempts) => self.starts_attempts = false,
+                Woken::Order(Order::End { grace }) => return self.drain(grace),
             }
             self.gather(&mut inputs);
-            self.step(inputs, self.workers.slots());
+            self.step(inputs);
             self.look();
         }
-        self.drain();
     }
 
     /// Tells the meter what waits, now and then: it is a look into every lane.
@@ -240,7 +271,7 @@ impl EngineThread {
     }
 
     fn wait(&self) -> Woken {
-        let can_start = self.failed.is_none() && self.engine.has_ready() && self.workers.slots() > 0;
+        let can_start = self.failed.is_none() && self.engine.has_ready() && self.slots() > 0;
         let now = self.clock.now();
         let sleep = match self.engine.next_wake().filter(|_| self.failed.is_none()) {
             _ if can_start => Duration::ZERO,
@@ -248,12 +279,18 @@ impl EngineThread {
             None => LONGEST_SLEEP,
         };
         let sleep = if self.unseen { sleep.min(LOOK_EVERY) } else { sleep };
+        let end = Woken::Order(Order::End { grace: self.grace });
         select! {
             recv(self.ended) -> ended => ended.map_or(Woken::Time, Woken::Ended),
-            recv(self.commands) -> message => message.map_or(Woken::Stop, Woken::Command),
-            recv(self.stop) -> _ => Woken::Stop,
+            recv(self.commands) -> message => message.map_or(end, Woken::Command),
+            recv(self.orders) -> order => order.map_or(end, Woken::Order),
             default(sleep) => Woken::Time,
         }
+    }
+
+    /// How many attempts may begin.
+    fn slots(&self) -> usize {
+        if self.starts_attempts { self.workers.slots() } else { 0 }
     }
 
     /// What else has come in meanwhile. Outcomes go first: each of them makes room for another attempt.
@@ -281,17 +318,15 @@ impl EngineThread {
             reply.give(Err(Error::Failing(why.clone())));
             return None;
         }
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        self.replies.insert(ticket, reply);
+        let ticket = self.replies.owe(reply, &command, when);
         Some(Input { command, secret, asked: Some(Asked { ticket, when, keep }) })
     }
 
-    fn step(&mut self, inputs: Vec<Input>, slots: usize) {
+    fn step(&mut self, inputs: Vec<Input>) {
         if self.failed.is_some() {
             return;
         }
-        match self.engine.step(self.clock.now(), inputs, slots) {
+        match self.engine.step(self.clock.now(), inputs, self.slots()) {
             Ok(Step { replies, attempts, tail, observations }) => {
                 self.meter.observed(&observations);
                 self.meter.stands(&self.engine.totals(), tail);
@@ -300,13 +335,24 @@ impl EngineThread {
                     self.workers.submit(attempt);
                 }
                 for (ticket, reply) in replies {
-                    if let Some(waiting) = self.replies.remove(&ticket) {
-                        waiting.give(reply.map_err(Error::Rejected));
-                    }
+                    self.replies.give(ticket, reply.map_err(Error::Rejected));
                 }
+                self.release();
             }
             Err(error) => self.fail(&error),
         }
+    }
+
+    /// Whoever waits for an attempt that does not begin any more is told so.
+    fn release(&mut self) {
+        if self.starts_attempts || !self.replies.wait_for_attempts() {
+            return;
+        }
+        let in_flight: HashSet<DeliveryId> = self.engine.in_flight().collect();
+        let reader = self.engine.reader();
+        let delivery =
+            |letter: DeadLetterId| Views::new(&*reader).dead_letter(letter).ok()?.map(|letter| letter.delivery);
+        self.replies.release(|letter| delivery(letter).is_some_and(|delivery| in_flight.contains(&delivery)));
     }
 
     /// The state is ahead of the log: nothing is accepted any more, and everybody who waits is told.
@@ -314,13 +360,12 @@ impl EngineThread {
         tracing::error!(%error, "storage failed; nothing is accepted until a restart");
         let why = format!("storage failed: {error}");
         *self.health.lock() = Health::Failing(why.clone());
-        for (_, reply) in self.replies.drain() {
-            reply.give(Err(Error::Failing(why.clone())));
-        }
+        self.replies.give_up(&Error::Failing(why.clone()));
         self.failed = Some(why);
     }
 
-    fn drain(mut self) {
+    fn drain(mut self, grace: Duration) {
+        self.starts_attempts = false;
         {
             let mut health = self.health.lock();
             if *health == Health::Serving {
@@ -330,15 +375,16 @@ impl EngineThread {
         while let Ok(message) = self.commands.try_recv() {
             let mut inputs: Vec<Input> = self.admit(message).into_iter().collect();
             self.gather(&mut inputs);
-            self.step(inputs, 0);
+            self.step(inputs);
         }
-        self.await_outcomes(self.grace, Self::outcome);
+        self.release();
+        self.await_outcomes(grace, Self::outcome);
         if self.workers.in_flight() > 0 {
             self.workers.interrupt();
             self.await_outcomes(INTERRUPTED, Self::outcome_unless_interrupted);
         }
         let interrupted: Vec<_> = self.engine.in_flight().map(interruption).collect();
-        self.step(interrupted, 0);
+        self.step(interrupted);
         let Self { engine, workers, .. } = self;
         drop(engine);
         match workers.in_flight() {
@@ -358,7 +404,7 @@ impl EngineThread {
             while let Ok(ended) = self.ended.try_recv() {
                 inputs.push(read(self, ended));
             }
-            self.step(inputs, 0);
+            self.step(inputs);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hookledger::domain::delivery::DeliveryState;
 use hookledger::domain::event::{Envelope, Event};
-use hookledger::domain::id::{JobId, Seq};
+use hookledger::domain::id::{DeadLetterId, JobId, Seq};
 use hookledger::domain::job::{Job, JobSpec, Report, Status, WebhookStatus};
 use hookledger::domain::outcome::{Failure, FailureKind, Outcome, Response};
 use hookledger::domain::webhook::Webhook;
@@ -134,6 +134,34 @@ fn an_attempt_that_outlasts_the_grace_is_interrupted_recorded_and_made_again_und
     script.answers.send(Answer::Status(200)).unwrap();
     runtime.shutdown();
     assert_eq!(names(&history(&store)).last(), Some(&"attempt_succeeded"));
+}
+
+#[test]
+fn once_the_end_is_announced_no_attempt_begins_and_commands_are_taken() {
+    let (transport, script) = scripted();
+    let log = MemoryLog::new();
+    let store = log.reopen();
+    let runtime = Runtime::start(Box::new(log), transport, &Options { workers: 1, ..options() }).unwrap();
+    let handle = runtime.handle();
+    complete(handle, "dead", None);
+    script.requests.recv_timeout(PATIENCE).unwrap();
+    script.answers.send(Answer::Status(500)).unwrap();
+    // The only worker has the next attempt, so the retry's can't begin.
+    complete(handle, "held", None);
+    script.requests.recv_timeout(PATIENCE).unwrap();
+    let letter = DeadLetterId(1);
+    let waited_for = handle.retry_dead_letter(letter, false, true);
+    let recorded = handle.register(id("before"), JobSpec::default(), None);
+    recorded.wait().unwrap();
+    runtime.start_no_attempts();
+    assert_eq!(waited_for.wait(), Err(Error::Stopping));
+    handle.register(id("after"), JobSpec::default(), None).wait().unwrap();
+    script.answers.send(Answer::Status(200)).unwrap();
+    runtime.shutdown_within(PATIENCE);
+    let events = history(&store);
+    let count = |name: &str| names(&events).iter().filter(|known| **known == name).count();
+    assert_eq!((count("attempt_started"), count("redelivery_requested"), count("job_registered")), (2, 1, 4));
+    assert_eq!(names(&events).last(), Some(&"attempt_succeeded"));
 }
 
 #[test]

@@ -26,12 +26,21 @@ const MAX_FIELDS: usize = 64;
 pub(super) async fn frame(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = known_method(request.method());
-    let mut response = caught(next.run(request)).await;
+    let response = framed(caught(next.run(request)).await, id);
+    app.handle.meter().answered(method, response.status().as_str());
+    response
+}
+
+/// The whole answer to a request that comes no further than this.
+pub(super) fn refuse(problem: Problem, headers: &HeaderMap) -> Response {
+    framed(problem.into_response(), request_id(headers))
+}
+
+fn framed(mut response: Response, id: HeaderValue) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         problem.render(&mut response, id.to_str().unwrap_or_default());
     }
     response.headers_mut().insert(REQUEST_ID, id);
-    app.handle.meter().answered(method, response.status().as_str());
     response
 }
 
@@ -48,7 +57,7 @@ fn known_method(method: &Method) -> &'static str {
 }
 
 /// The client's own id for the request, where it is one that is safe to repeat; else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let safe = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:".contains(b);
     let given = headers.get(REQUEST_ID).filter(|id| (1..=REQUEST_ID_CHARS).contains(&id.len()));
     if let Some(id) = given.filter(|id| id.as_bytes().iter().all(safe)) {

@@ -126,13 +126,6 @@ impl Problem {
 
     /// Writes itself into the response that carried it; headers that are there already stay.
     pub(super) fn render(self, response: &mut Response, request_id: &str) {
-        let message = match &self.cause {
-            None => self.message.clone(),
-            Some(cause) => {
-                tracing::error!(request_id, code = self.code, %cause, "a request failed");
-                format!("{} The request's id is {request_id}.", self.message)
-            }
-        };
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -140,18 +133,30 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         *response.status_mut() = self.status;
-        *response.body_mut() = Body::from(self.body(&message));
+        *response.body_mut() = Body::from(self.body(request_id));
     }
 
-    fn body(&self, message: &str) -> Vec<u8> {
+    /// The one shape of errors. What has a cause is logged with it.
+    pub(super) fn body(&self, request_id: &str) -> String {
+        let message = match &self.cause {
+            None => self.message.clone(),
+            Some(cause) => {
+                tracing::error!(request_id, code = self.code, %cause, "a request failed");
+                format!("{} The request's id is {request_id}.", self.message)
+            }
+        };
+        self.object(&message)
+    }
+
+    fn object(&self, message: &str) -> String {
         let error = ErrorObject { message, r#type: self.kind(), param: self.param.as_deref(), code: self.code };
         // Texts always serialize.
-        serde_json::to_vec(&ProblemObject { detail: message, error }).unwrap_or_default()
+        serde_json::to_string(&ProblemObject { detail: message, error }).unwrap_or_default()
     }
 
     /// Itself in the form in which an answer is kept.
     pub(super) fn rendered(&self) -> Rendered {
-        Rendered { status: self.status.as_u16(), version: None, body: self.body(&self.message) }
+        Rendered { status: self.status.as_u16(), version: None, body: self.object(&self.message).into_bytes() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request's body that is known to have been read to its end, or not to have been.
 //!
 //! A request may be refused before its body was read. The connection can't be used again then, for what comes next on it
-//! is still that body; the client has to be told, and [`Lingering`](super::lingering::Lingering) has to know.
+//! is still that body; the client has to be told, and [`farewell`](super::farewell) has to know.
 
 use std::pin::Pin;
 use std::sync::Arc;

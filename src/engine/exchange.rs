@@ -18,7 +18,7 @@ use crate::signature::Secret;
 use crate::views::answers::AnswerKey;
 
 /// What the engine is configured with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// What decisions depend on.
     pub policy: Policy,
@@ -26,12 +26,6 @@ pub struct Settings {
     pub global_secret: Option<Secret>,
     /// How fast one destination (scheme, host and port) is served.
     pub pacing: Pacing,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { policy: Policy::default(), global_secret: None, pacing: Pacing::default() }
-    }
 }
 
 /// Names whoever waits for a reply.

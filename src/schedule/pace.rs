@@ -153,7 +153,7 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    const PACING: Pacing = Pacing { slots: 8, failures: Some(3), longest_pause: Duration::from_secs(60), rate: None };
+    const PACING: Pacing = Pacing { slots: 8, failures: Some(3), longest_pause: Duration::from_mins(1), rate: None };
 
     #[test]
     fn a_row_of_failures_pauses_longer_each_time() {

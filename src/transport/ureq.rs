@@ -37,7 +37,7 @@ mod failure;
 use connector::{Mark, Reached, SharedTls, Stage, Watch};
 
 /// Agents, each with a pool of its own.
-const AGENTS: u64 = 32;
+const AGENTS: usize = 32;
 
 /// How long opening a connection may take, the TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +47,9 @@ const MAX_IDLE_PER_HOST: usize = 4;
 
 /// Idle connections kept by one agent; 2,048 in all, with 28 KiB of buffers each, and twice that under TLS.
 const MAX_IDLE: usize = 64;
+
+/// Idle connections kept at most, over all destinations.
+pub const IDLE_CONNECTIONS: usize = MAX_IDLE * AGENTS;
 
 /// Shorter than the idle timeouts of common servers, so that it is us who close.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(15);
@@ -108,7 +111,7 @@ impl UreqTransport {
     fn agent_for(&self, url: &Url) -> &Agent {
         let mut hasher = DefaultHasher::new();
         url.authority().hash(&mut hasher);
-        let shard = usize::try_from(hasher.finish() % AGENTS).unwrap_or(0);
+        let shard = usize::try_from(hasher.finish() % AGENTS as u64).unwrap_or(0);
         &self.agents[shard]
     }
 

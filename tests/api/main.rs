@@ -9,3 +9,4 @@ mod entry;
 mod failing;
 mod fixture;
 mod validation;
+mod wire;

@@ -37,7 +37,18 @@ impl Server {
 
     /// Starts it with more environment.
     pub fn start_with(data_dir: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(BINARY)
+        Self::start_as(Command::new(BINARY), data_dir, environment)
+    }
+
+    /// Starts it with so many file descriptors and no more.
+    pub fn start_with_descriptors(data_dir: &Path, descriptors: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""), BINARY]);
+        Self::start_as(shell, data_dir, &[])
+    }
+
+    fn start_as(mut command: Command, data_dir: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = command
             .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .envs(environment.iter().copied())
@@ -71,10 +82,33 @@ impl Server {
     }
 
     /// SIGTERM, and what it exits with.
-    pub fn terminate(mut self) -> ExitStatus {
-        let signalled = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");
-        assert!(signalled.success());
+    pub fn terminate(self) -> ExitStatus {
+        self.signal("TERM");
+        self.exit()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let arguments = [format!("-{name}"), self.child.id().to_string()];
+        assert!(Command::new("kill").args(arguments).status().expect("kill runs").success());
+    }
+
+    /// Waits for its end, and gives what it exits with.
+    pub fn exit(mut self) -> ExitStatus {
         self.child.wait().expect("it has ended")
+    }
+
+    /// Waits for a line of its log.
+    pub fn await_line(&self, part: &str) -> String {
+        let mut lines = std::iter::from_fn(|| self.stderr.recv_timeout(PATIENCE).ok());
+        lines.find(|line| line.contains(part)).unwrap_or_else(|| panic!("it says {part}"))
+    }
+
+    /// Its memory, in KiB: `VmRSS` of Linux; `None` elsewhere.
+    pub fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
     }
 
     /// What it has logged since this was last asked.
