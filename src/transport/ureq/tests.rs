@@ -11,6 +11,8 @@ use super::*;
 use crate::domain::outcome::{EXCERPT_BYTES, RetryAfter};
 use crate::domain::time::Timestamp;
 
+mod proxy;
+
 const BODY: &[u8] = br#"{"id": "batch_1"}"#;
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(250);
@@ -19,7 +21,7 @@ const SHORT: Duration = Duration::from_millis(250);
 const CLOSED: &str = "http://127.0.0.1:1/";
 
 fn transport() -> UreqTransport {
-    UreqTransport::new(UreqSettings { guard: Guard::dev() })
+    UreqTransport::new(UreqSettings { guard: Guard::dev(), ..UreqSettings::default() })
 }
 
 fn request(url: &str, timeout: Duration) -> Request {
@@ -299,7 +301,10 @@ fn a_server_that_is_silent_during_the_handshake_is_a_timeout() {
 fn the_guard_is_asked() {
     let (url, reached) = answer_with("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let port = url.split([':', '/']).find(|part| part.parse::<u16>().is_ok_and(|port| port > 1024)).unwrap().to_owned();
-    let strict = UreqTransport::new(UreqSettings { guard: Guard { allow_http: true, ..Guard::default() } });
+    let strict = UreqTransport::new(UreqSettings {
+        guard: Guard { allow_http: true, ..Guard::default() },
+        ..UreqSettings::default()
+    });
     for host in ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"] {
         for url in [format!("http://{host}/"), format!("http://{host}:{port}/"), format!("https://{host}/")] {
             assert_eq!(kind(strict.send(&request(&url, LONG)).result), FailureKind::Blocked, "{url}");
@@ -413,8 +418,8 @@ fn shutdown_interrupts_and_refuses() {
 
 #[test]
 fn no_proxy_is_taken_from_the_environment() {
-    assert!(config().proxy().is_none());
-    assert_eq!(config().max_redirects(), 0);
+    assert!(config(&Roots::default()).proxy().is_none());
+    assert_eq!(config(&Roots::default()).max_redirects(), 0);
 }
 
 #[test]
