@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::ureq::Timeout;
 use ::ureq::config::Config;
 use ::ureq::http::Uri;
 use ::ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -92,7 +93,7 @@ impl GuardedResolver {
 impl Resolver for GuardedResolver {
     fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ::ureq::Error> {
         let allowed = self.resolve_checked(uri, *timeout.after).map_err(|error| match error {
-            ResolveError::TimedOut => ::ureq::Error::Timeout(timeout.reason),
+            ResolveError::TimedOut if timeout.reason == Timeout::Resolve => ::ureq::Error::Timeout(timeout.reason),
             error => ::ureq::Error::Other(Box::new(error)),
         })?;
         let mut addresses = self.empty();
@@ -110,7 +111,7 @@ pub enum ResolveError {
     Blocked(Blocked),
     /// The name has no address, or the resolver failed; in words.
     Failed(String),
-    /// No answer in time.
+    /// No answer in the time that the whole attempt has left, which is less than a look-up may take.
     TimedOut,
 }
 

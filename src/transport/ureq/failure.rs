@@ -28,10 +28,10 @@ pub(super) fn of(error: &Error, stage: Stage) -> Failure {
         Error::HostNotFound => failure(FailureKind::Resolve, "the name has no address"),
         Error::ConnectionFailed => failure(FailureKind::Connect, "no connection"),
         Error::ConnectProxyFailed(reason) => failure(FailureKind::Connect, reason),
-        Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) | Error::TlsRequired => {
-            failure(FailureKind::Tls, error.to_string())
-        }
-        Error::Protocol(_) => failure(FailureKind::Protocol, error.to_string()),
+        Error::Rustls(error) => failure(FailureKind::Tls, error.to_string()),
+        Error::Tls(detail) => failure(FailureKind::Tls, *detail),
+        Error::Pem(_) | Error::TlsRequired => failure(FailureKind::Tls, error.to_string()),
+        Error::Protocol(error) => failure(FailureKind::Protocol, error.to_string()),
         Error::LargeResponseHeader(_, limit) => {
             failure(FailureKind::Protocol, format!("the response head is longer than {limit} bytes"))
         }
@@ -82,6 +82,7 @@ fn io(error: &io::Error, stage: Stage) -> Failure {
 fn unresolved(error: Option<&ResolveError>) -> Failure {
     match error {
         Some(ResolveError::Blocked(reason)) => blocked(reason),
+        Some(ResolveError::TimedOut) => failure(FailureKind::Timeout, "the time was up before there was an address"),
         Some(error) => failure(FailureKind::Resolve, error.to_string()),
         None => failure(FailureKind::Internal, "unexpected error of the HTTP client"),
     }
