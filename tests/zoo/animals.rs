@@ -125,7 +125,7 @@ fn endless() -> Vec<Animal> {
 }
 
 fn broken() -> Vec<Animal> {
-    let any_break = || Recorded::Failure(vec![RESET, BROKEN_OFF, ENDED]);
+    let any_break = || Recorded::Failure(vec!["connect: the connection was reset", RESET, BROKEN_OFF, ENDED]);
     let reset = || Recorded::Failure(vec![RESET]);
     vec![
         row("reset on accept", vec![Reset], LONG, any_break()),

@@ -141,5 +141,11 @@ fn what_is_no_tls_is_a_tls_failure() {
     };
     assert_eq!(error(&plain, LONG), "tls: received corrupt message of type InvalidContentType");
     assert_eq!(error(&silent, SHORT), "timeout: the time was up before there was a TLS session");
-    assert_eq!(error(&reset, LONG), "tls: the connection was reset");
+    // It may come before the connection counts as open, or while the first message is written.
+    let recorded = error(&reset, LONG);
+    assert!(
+        ["connect: the connection was reset", "tls: the connection was reset", "tls: the connection was broken off"]
+            .contains(&recorded.as_str()),
+        "{recorded}"
+    );
 }
