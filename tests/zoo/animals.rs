@@ -23,6 +23,8 @@ pub struct Animal {
 pub enum Recorded {
     /// A status, and the beginning of the body.
     Status(u16, String),
+    /// A status, with as much of the body as came in time.
+    Begun(u16),
     /// One of these failures: which one can depend on which packet comes first.
     Failure(Vec<&'static str>),
 }
@@ -72,7 +74,19 @@ fn slow() -> Vec<Animal> {
         times_out("a byte at a time, within a header", vec![Read, send(ok), send("X: "), Drip(b"x".to_vec())]),
         times_out("still processing, again and again", vec![Read, Drip(b"HTTP/1.1 102 Processing\r\n\r\n".to_vec())]),
         times_out("a byte at a time, many headers", vec![Read, send(ok), Drip(b"X: y\r\n".to_vec())]),
-        // The receiver took the delivery; only the excerpt is missing.
+        // The receiver took the delivery; only the excerpt is cut short.
+        row(
+            "a byte at a time, within the body",
+            vec![Read, send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"), Drip(b"x".to_vec())],
+            SHORT,
+            Recorded::Begun(200),
+        ),
+        row(
+            "a byte at a time, until it closes",
+            vec![Read, send("HTTP/1.1 200 OK\r\n\r\n"), Drip(b"x".to_vec())],
+            SHORT,
+            Recorded::Begun(200),
+        ),
         row(
             "silent within the body",
             vec![Read, send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello"), Hold],

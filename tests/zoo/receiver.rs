@@ -72,7 +72,7 @@ fn play(script: &[Step], mut stream: TcpStream, sent: &AtomicUsize) {
     };
     for step in script {
         match step {
-            Step::Read => read_request(&mut stream),
+            Step::Read => drop(read_request(&mut stream)),
             Step::Send(bytes) => drop(stream.write_all(bytes)),
             Step::Drip(bytes) => {
                 for byte in bytes.chunks(1).cycle() {
@@ -89,12 +89,12 @@ fn play(script: &[Step], mut stream: TcpStream, sent: &AtomicUsize) {
     }
 }
 
-/// Reads one request to the end of its body.
-pub fn read_request(stream: &mut impl Read) {
+/// Reads one request to the end of its body, and says whether there was one.
+pub fn read_request(stream: &mut impl Read) -> bool {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
         head.push(byte[0]);
     }
-    let _ = stream.read_exact(&mut [0; BODY.len()]);
+    stream.read_exact(&mut [0; BODY.len()]).is_ok()
 }

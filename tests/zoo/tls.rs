@@ -1,12 +1,14 @@
 //! Receivers with certificates that are not what they should be.
 
-use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver as Channel};
 use std::thread;
 
 use hookledger::transport::Transport;
 use hookledger::transport::guard::{Guard, Ports};
+use hookledger::transport::proxy::EgressProxy;
 use hookledger::transport::roots::Roots;
 use hookledger::transport::ureq::{UreqSettings, UreqTransport};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -40,8 +42,8 @@ fn params(name: &str) -> CertificateParams {
     CertificateParams::new(vec![name.to_owned()]).unwrap()
 }
 
-/// Serves with this certificate, and answers 204 to whoever gets that far.
-fn serve(shown: &Shown) -> u16 {
+/// Serves with this certificate, and answers 204 to whoever gets that far. Gives the port, and tells of each connection.
+fn serve(shown: &Shown) -> (u16, Channel<()>) {
     let key = PrivateKeyDer::try_from(shown.key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -52,16 +54,39 @@ fn serve(shown: &Shown) -> u16 {
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let (told, connections) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
+            let _ = told.send(());
             let mut tls = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream.unwrap());
-            read_request(&mut tls);
-            let _ = tls.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-            tls.conn.send_close_notify();
-            let _ = tls.flush();
+            while read_request(&mut tls) {
+                let _ = tls.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+            }
         }
     });
-    port
+    (port, connections)
+}
+
+/// A proxy that opens every tunnel, whatever the name, to the port that was asked for on loopback.
+fn proxy() -> EgressProxy {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut inner = stream.unwrap();
+            let mut line = String::new();
+            let mut head = BufReader::new(inner.try_clone().unwrap());
+            head.read_line(&mut line).unwrap();
+            let port = line.split([':', ' ']).nth(2).unwrap().parse().unwrap();
+            while head.read_line(&mut line).unwrap() > 2 {}
+            let mut outer = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            inner.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let (mut back, mut forth) = (outer.try_clone().unwrap(), inner.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut back, &mut forth));
+            thread::spawn(move || io::copy(&mut inner, &mut outer));
+        }
+    });
+    proxy.parse().unwrap()
 }
 
 /// Every name is on loopback.
@@ -110,7 +135,7 @@ fn certificates_are_verified() {
             Some("tls: invalid peer certificate: UnknownIssuer"),
         ),
     ] {
-        let error = error(&transport, serve(&shown));
+        let error = error(&transport, serve(&shown).0);
         match (&error, expected) {
             (None, None) => {}
             (Some(error), Some(expected)) if error.starts_with(expected) && !error.contains("hidden") => {}
@@ -122,12 +147,38 @@ fn certificates_are_verified() {
 #[test]
 fn an_authority_of_ones_own_is_trusted_where_it_was_given() {
     let authority = authority("ours");
-    let port = serve(&signed(&params("receiver.example"), &authority));
+    let (port, _) = serve(&signed(&params("receiver.example"), &authority));
     let given = || authority.pem().parse().unwrap();
     assert_eq!(error(&transport(Roots::Only(given())), port), None);
     assert_eq!(error(&transport(Roots::PlatformAnd(given())), port), None);
     let refused = error(&transport(Roots::Platform), port).unwrap();
     assert!(refused.starts_with("tls: "), "{refused}");
+}
+
+#[test]
+fn a_tls_connection_is_used_again() {
+    let authority = authority("ours");
+    let (port, connections) = serve(&signed(&params("receiver.example"), &authority));
+    let transport = transport(Roots::PlatformAnd(authority.pem().parse().unwrap()));
+    for _ in 0..3 {
+        assert_eq!(error(&transport, port), None);
+    }
+    assert_eq!(connections.try_iter().count(), 1);
+}
+
+/// The receiver is verified through a tunnel as it is without one; the proxy sees nothing of what is inside.
+#[test]
+fn a_proxy_changes_nothing_about_certificates() {
+    let authority = authority("ours");
+    let roots = Roots::Only(authority.pem().parse().unwrap());
+    let guard = Guard { ports: Ports::any(), ..Guard::default() };
+    let settings = UreqSettings { guard, roots, proxy: Some(proxy()) };
+    let transport = UreqTransport::with_look_up(settings, |_| panic!("looked up"));
+    let (good, _) = serve(&signed(&params("receiver.example"), &authority));
+    let (wrong, _) = serve(&signed(&params("another.example"), &authority));
+    assert_eq!(error(&transport, good), None);
+    let refused = error(&transport, wrong).unwrap();
+    assert!(refused.starts_with("tls: invalid peer certificate: certificate not valid for name"), "{refused}");
 }
 
 #[test]
