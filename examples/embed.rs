@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let secret = std::env::var("WEBHOOK_SECRET").map(Secret::new).ok().transpose()?;
 
     // For trying it on this machine: http, and receivers on private addresses. Leave both lines out in production.
-    let transport = UreqTransport::new(UreqSettings { guard: Guard::dev() });
+    let transport = UreqTransport::new(UreqSettings { guard: Guard::dev(), ..UreqSettings::default() });
     let mut options = Options::default();
     options.engine.policy.allow_http = true;
 

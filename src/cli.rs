@@ -7,9 +7,13 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod descriptors;
+mod input;
+mod listen;
 mod render;
 mod replay;
 mod serve;
+mod sign;
+mod verify;
 
 /// Delivers signed webhooks about jobs, reliably, from one binary.
 #[derive(Debug, Parser)]
@@ -27,6 +31,12 @@ enum Command {
     Serve(serve::Args),
     /// Rebuilds the views from the log of a data directory, prints them, and says whether they equal the stored ones
     Replay(replay::Args),
+    /// Listens as a receiver for trying things: verifies signatures, prints deliveries, fails where it is told to
+    Listen(listen::Args),
+    /// Signs one payload, and prints the headers
+    Sign(sign::Args),
+    /// Verifies one payload and its headers, and says why not
+    Verify(verify::Args),
 }
 
 /// Where everything is kept.
@@ -52,6 +62,9 @@ pub fn run() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Serve(args) => serve::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Listen(args) => listen::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

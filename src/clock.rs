@@ -41,7 +41,8 @@ impl Stopwatch {
     }
 }
 
-/// Waits for so long: for the one thing that can't be waited for otherwise, another process letting go of a file lock.
+/// Waits for so long: for another process letting go of a file lock, which can't be waited for otherwise, and for a
+/// receiver that is to be slow.
 #[expect(clippy::disallowed_methods, reason = "a file lock has no wait with a deadline")]
 pub fn pause(duration: std::time::Duration) {
     std::thread::sleep(duration);

@@ -44,8 +44,6 @@ pub struct Schedule {
     turns: VecDeque<Lane>,
     /// Lanes with ready deliveries that may not start one before that time. Each is in here once.
     resting: BTreeSet<(Timestamp, Lane)>,
-    /// Deliveries that somebody waits for: they go first, whatever their lane's pace is.
-    urgent: VecDeque<DeliveryId>,
 }
 
 /// Where attempts are capped together: a hash of the authority. Two authorities in one lane would share a cap, no more.
@@ -92,19 +90,24 @@ pub struct Backlog {
 }
 
 impl Queue {
-    fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.in_flight == 0 && !self.has_turn && self.rests_until.is_none()
+    /// When the lane may start one more attempt.
+    fn start(&self, now: Timestamp, pacing: &Pacing) -> Start {
+        if !self.urgent.is_empty() && self.in_flight < pacing.slots.max(1) {
+            return Start::Now;
+        }
+        if self.ready.is_empty() { Start::AfterAnother } else { self.pace.start(self.in_flight, now, pacing) }
     }
-}
 
-impl Entry {
-    fn is_ready_in(self, lane: Lane) -> bool {
-        self.lane == lane && matches!(self.place, Place::Ready(_))
+    fn is_idle(&self) -> bool {
+        let is_empty = self.ready.is_empty() && self.urgent.is_empty();
+        is_empty && self.in_flight == 0 && !self.has_turn && self.rests_until.is_none()
     }
 }
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// Those that somebody waits for: they go first, and pay no heed to pause and rate.
+    urgent: VecDeque<DeliveryId>,
     ready: VecDeque<DeliveryId>,
     in_flight: usize,
     has_turn: bool,
@@ -125,7 +128,6 @@ impl Schedule {
             in_flight: 0,
             turns: VecDeque::new(),
             resting: BTreeSet::new(),
-            urgent: VecDeque::new(),
         }
     }
 
@@ -136,11 +138,13 @@ impl Schedule {
         self.entries.insert(delivery, Entry { lane: lane(authority), place: Place::Waiting(due) });
     }
 
-    /// Has a delivery attempted as soon as there is a slot, whatever its destination's pace is: somebody waits for it.
+    /// Has a delivery attempted as soon as its destination has a slot, whether that is paused or not: somebody waits for it.
     pub fn hurry(&mut self, delivery: DeliveryId, authority: &str) {
         self.remove(delivery);
-        self.urgent.push_back(delivery);
-        self.entries.insert(delivery, Entry { lane: lane(authority), place: Place::Urgent });
+        let lane = lane(authority);
+        self.entries.insert(delivery, Entry { lane, place: Place::Urgent });
+        self.lanes.entry(lane).or_default().urgent.push_back(delivery);
+        self.offer_turn_anew(lane);
     }
 
     /// Limits how fast a destination is served.
@@ -153,8 +157,12 @@ impl Schedule {
         let Some(lane) = self.entries.get(&delivery).map(|entry| entry.lane) else { return };
         let Some(queue) = self.lanes.get_mut(&lane) else { return };
         queue.pace.ended(sign, now, &self.pacing);
-        // Its rest may have become shorter.
-        if let Some(until) = queue.rests_until.take() {
+        self.offer_turn_anew(lane);
+    }
+
+    /// Its rest may have become shorter.
+    fn offer_turn_anew(&mut self, lane: Lane) {
+        if let Some(until) = self.lanes.get_mut(&lane).and_then(|queue| queue.rests_until.take()) {
             self.resting.remove(&(until, lane));
         }
         self.offer_turn(lane);
@@ -204,42 +212,44 @@ impl Schedule {
         self.now = now;
         self.make_ready(now);
         let mut chosen = Vec::new();
-        while chosen.len() < slots
-            && let Some(delivery) = self.urgent.pop_front()
-        {
-            if let Some(entry) = self.entries.get_mut(&delivery).filter(|entry| entry.place == Place::Urgent) {
-                entry.place = Place::InFlight;
-                let queue = self.lanes.entry(entry.lane).or_default();
-                queue.in_flight += 1;
-                queue.pace.started(now, &self.pacing);
-                self.in_flight += 1;
-                chosen.push(delivery);
-            }
-        }
         while chosen.len() < slots {
             let Some(lane) = self.turns.pop_front() else { break };
             let Some(queue) = self.lanes.get_mut(&lane) else { continue };
             queue.has_turn = false;
-            if queue.pace.start(queue.in_flight, now, &self.pacing) == Start::Now {
-                chosen.extend(self.start_one(lane, now));
-            }
+            chosen.extend(self.start_one(lane, now));
             self.offer_turn(lane);
         }
         chosen
     }
 
-    /// Starts the first delivery of a lane that is still ready in it.
+    /// Starts the first delivery of a lane that still stands in it, if the lane may start one.
     fn start_one(&mut self, lane: Lane, now: Timestamp) -> Option<DeliveryId> {
         let queue = self.lanes.get_mut(&lane)?;
-        while let Some(delivery) = queue.ready.pop_front() {
-            let Some(entry) = self.entries.get_mut(&delivery).filter(|entry| entry.is_ready_in(lane)) else { continue };
-            entry.place = Place::InFlight;
+        let entries = &mut self.entries;
+        let mut stands = |delivery: &DeliveryId, is_urgent: bool| {
+            let entry = entries.get_mut(delivery).filter(|entry| entry.lane == lane);
+            let stands = |entry: &&mut Entry| match entry.place {
+                Place::Urgent => is_urgent,
+                Place::Ready(_) => !is_urgent,
+                Place::Waiting(_) | Place::InFlight => false,
+            };
+            entry.filter(stands).map(|entry| entry.place = Place::InFlight).is_some()
+        };
+        let mut started = None;
+        while started.is_none() && queue.in_flight < self.pacing.slots.max(1) {
+            let Some(first) = queue.urgent.pop_front() else { break };
+            started = Some(first).filter(|delivery| stands(delivery, true));
+        }
+        while started.is_none() && queue.pace.start(queue.in_flight, now, &self.pacing) == Start::Now {
+            let Some(first) = queue.ready.pop_front() else { break };
+            started = Some(first).filter(|delivery| stands(delivery, false));
+        }
+        if started.is_some() {
             queue.in_flight += 1;
             queue.pace.started(now, &self.pacing);
             self.in_flight += 1;
-            return Some(delivery);
         }
-        None
+        started
     }
 
     fn make_ready(&mut self, now: Timestamp) {
@@ -270,13 +280,13 @@ impl Schedule {
         if queue.has_turn || queue.rests_until.is_some() {
             return;
         }
-        if queue.ready.is_empty() {
+        if queue.ready.is_empty() && queue.urgent.is_empty() {
             if queue.in_flight == 0 && queue.pace.is_forgettable(self.now) {
                 self.lanes.remove(&lane);
             }
             return;
         }
-        match queue.pace.start(queue.in_flight, self.now, &self.pacing) {
+        match queue.start(self.now, &self.pacing) {
             Start::Now => {
                 queue.has_turn = true;
                 self.turns.push_back(lane);
@@ -300,7 +310,7 @@ impl Schedule {
     /// Whether something could be attempted as soon as there is a slot.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.turns.is_empty() || !self.urgent.is_empty()
+        !self.turns.is_empty()
     }
 
     /// How much there is to do.

@@ -34,10 +34,13 @@ const ENCODED_PREFIX: &str = "whsec_";
 /// The longest secret, in characters.
 const SECRET_CHARS: usize = 256;
 
-/// Base64 as people paste it: the padding may be missing.
+/// Base64 as people paste it: the padding may be missing, and the last character may say more than its byte. The
+/// libraries of Standard Webhooks have such secrets among their vectors.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
 
 /// A signing secret, shared with a receiver.

@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::domain::outcome::Outcome;
 
 pub mod guard;
+pub mod proxy;
 pub mod resolver;
+pub mod roots;
 pub mod ureq;
 
 /// One attempt: a `POST` of these bytes.

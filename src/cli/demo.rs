@@ -33,7 +33,7 @@ pub(super) fn run() -> Result<(), Failed> {
     let secret = Secret::new("whsec_aG9va2xlZGdlci1kZW1vLXNlY3JldC0zMi1ieXRlcw")?;
     let receiver = Receiver::start(&secret).map_err(|error| Failed::Run(format!("no receiver: {error}")))?;
     let log = SledLog::open(directory.path())?;
-    let transport = Arc::new(UreqTransport::new(UreqSettings { guard: Guard::dev() }));
+    let transport = Arc::new(UreqTransport::new(UreqSettings { guard: Guard::dev(), ..UreqSettings::default() }));
     let mut options = Options::default();
     options.engine.policy.allow_http = true;
     let runtime = Runtime::start(Box::new(log), transport, &options)?;

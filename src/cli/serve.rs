@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     let global_secret = global_secret()?;
     let log = SledLog::open(&args.data.data_dir)?;
     let guard = if args.dev { Guard::dev() } else { Guard { own_address: Some(args.listen), ..Guard::default() } };
-    let transport = Arc::new(UreqTransport::new(UreqSettings { guard }));
+    let transport = Arc::new(UreqTransport::new(UreqSettings { guard, ..UreqSettings::default() }));
     let (mut api_options, mut options) = (ApiOptions::default(), Options::default());
     options.engine.policy.allow_http = args.dev;
     options.engine.global_secret = global_secret;

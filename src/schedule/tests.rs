@@ -336,3 +336,57 @@ fn the_backlog_says_how_much_there_is_and_how_late_the_oldest_is() {
     schedule.remove(d(1));
     assert_eq!(schedule.backlog(), Backlog { waiting: 1, ready: 1, in_flight: 1 });
 }
+
+#[test]
+fn a_destination_that_fails_is_probed_and_its_deliveries_wait() {
+    let mut schedule = Schedule::new(Pacing { slots: 4, failures: Some(2), ..Pacing::default() });
+    for id in 1..=6 {
+        schedule.wait(d(id), A, at(0));
+    }
+    schedule.wait(d(9), B, at(0));
+    assert_eq!(ids(schedule.due(at(0), 9)), [1, 9, 2, 3, 4]);
+    for id in [1, 2] {
+        schedule.learn(d(id), Sign::Failing, at(10));
+        schedule.wait(d(id), A, at(5_000));
+    }
+    assert_eq!((schedule.due(at(10), 9), schedule.next_due()), (vec![], Some(at(1_010))), "it is paused");
+    assert_eq!((schedule.waits_for(d(5)), schedule.waits_for(d(1))), (Some(WaitsFor::Pause), Some(WaitsFor::Time)));
+    assert!(!schedule.is_ready());
+    schedule.remove(d(3));
+    schedule.remove(d(4));
+    assert_eq!(ids(schedule.due(at(1_010), 9)), [5], "one attempt finds out");
+    assert_eq!(schedule.waits_for(d(6)), Some(WaitsFor::Turn));
+    schedule.learn(d(5), Sign::Failing, at(1_020));
+    schedule.remove(d(5));
+    assert_eq!((schedule.due(at(1_020), 9), schedule.next_due()), (vec![], Some(at(3_020))), "twice as long");
+    schedule.hurry(d(7), A);
+    assert_eq!(ids(schedule.due(at(1_020), 9)), [7], "whoever is waited for does not wait");
+    schedule.learn(d(7), Sign::Alive, at(1_030));
+    schedule.remove(d(7));
+    assert_eq!(ids(schedule.due(at(1_030), 9)), [6], "a sign of life ends the pause at once");
+}
+
+#[test]
+fn what_is_urgent_goes_first_and_is_capped_all_the_same() {
+    let mut schedule = with(2, &[(1, A), (2, A), (3, A)]);
+    schedule.due(at(0), 0);
+    for id in [7, 8, 9] {
+        schedule.hurry(d(id), A);
+    }
+    schedule.remove(d(8));
+    assert_eq!(ids(schedule.due(at(0), 9)), [7, 9]);
+    assert_eq!(schedule.waits_for(d(1)), Some(WaitsFor::Turn));
+    schedule.remove(d(7));
+    assert_eq!(ids(schedule.due(at(0), 9)), [1]);
+}
+
+#[test]
+fn a_limited_destination_rests_until_its_next_turn() {
+    let mut schedule = with(9, &[(1, A), (2, A), (3, A), (4, B)]);
+    schedule.limit(A, Rate { per_second: 2 });
+    assert_eq!(ids(schedule.due(at(0), 9)), [1, 4, 2]);
+    assert_eq!((schedule.next_due(), schedule.waits_for(d(3))), (Some(at(500)), Some(WaitsFor::Rate)));
+    schedule.set_back(Duration::from_millis(400));
+    assert_eq!(schedule.next_due(), Some(at(100)));
+    assert_eq!(ids(schedule.due(at(100), 9)), [3]);
+}

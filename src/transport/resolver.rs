@@ -5,10 +5,12 @@
 //! the cache are checked again like fresh ones.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::ureq::Timeout;
 use ::ureq::config::Config;
 use ::ureq::http::Uri;
 use ::ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -16,6 +18,7 @@ use ::ureq::unversioned::transport::NextTimeout;
 use url::Host;
 
 use super::guard::{Blocked, Guard};
+use super::proxy::EgressProxy;
 
 mod names;
 
@@ -32,6 +35,7 @@ const MAX_ADDRESSES: usize = 16;
 pub struct GuardedResolver {
     guard: Arc<Guard>,
     names: Arc<Names>,
+    proxy: Option<Arc<EgressProxy>>,
 }
 
 impl GuardedResolver {
@@ -42,7 +46,20 @@ impl GuardedResolver {
     }
 
     fn with_names(guard: Guard, names: Names) -> Self {
-        Self { guard: Arc::new(guard), names: Arc::new(names) }
+        Self { guard: Arc::new(guard), names: Arc::new(names), proxy: None }
+    }
+
+    /// Looks names up with this function instead, which may block: a resolver of the program's own, or a test's.
+    #[must_use]
+    pub fn with_look_up(self, look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self { names: Arc::new(Names::new(look_up)), ..self }
+    }
+
+    /// Answers every question with the addresses of this proxy. The operator has chosen it, so the guard does not
+    /// judge it.
+    #[must_use]
+    pub fn through(self, proxy: EgressProxy) -> Self {
+        Self { proxy: Some(Arc::new(proxy)), ..self }
     }
 
     /// The addresses of a host, in the order in which to try them, not yet checked.
@@ -56,6 +73,10 @@ impl GuardedResolver {
     }
 
     fn resolve_checked(&self, uri: &Uri, timeout: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
+        if let Some(proxy) = &self.proxy {
+            let addresses = self.look_up(&proxy.host(), timeout).map_err(ResolveError::of_the_proxy)?;
+            return Ok(addresses.iter().map(|ip| SocketAddr::new(*ip, proxy.port())).collect());
+        }
         let host = uri.host().unwrap_or_default();
         let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
@@ -72,7 +93,7 @@ impl GuardedResolver {
 impl Resolver for GuardedResolver {
     fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ::ureq::Error> {
         let allowed = self.resolve_checked(uri, *timeout.after).map_err(|error| match error {
-            ResolveError::TimedOut => ::ureq::Error::Timeout(timeout.reason),
+            ResolveError::TimedOut if timeout.reason == Timeout::Resolve => ::ureq::Error::Timeout(timeout.reason),
             error => ::ureq::Error::Other(Box::new(error)),
         })?;
         let mut addresses = self.empty();
@@ -90,8 +111,17 @@ pub enum ResolveError {
     Blocked(Blocked),
     /// The name has no address, or the resolver failed; in words.
     Failed(String),
-    /// No answer in time.
+    /// No answer in the time that the whole attempt has left, which is less than a look-up may take.
     TimedOut,
+}
+
+impl ResolveError {
+    fn of_the_proxy(self) -> Self {
+        match self {
+            Self::Failed(detail) => Self::Failed(format!("the egress proxy: {detail}")),
+            other => other,
+        }
+    }
 }
 
 impl From<NameError> for ResolveError {
@@ -118,7 +148,6 @@ impl std::error::Error for ResolveError {}
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -129,7 +158,7 @@ mod tests {
         guard: Guard,
         look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
     ) -> GuardedResolver {
-        GuardedResolver::with_names(guard, Names::new(look_up))
+        GuardedResolver::new(guard).with_look_up(look_up)
     }
 
     fn resolve(resolver: &GuardedResolver, uri: &'static str) -> Result<Vec<SocketAddr>, ResolveError> {
@@ -174,6 +203,22 @@ mod tests {
             assert!(matches!(resolve(&resolver, "https://a.example/"), Err(ResolveError::Blocked(_))));
         }
         assert_eq!(look_ups.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn with_a_proxy_every_answer_is_the_proxy() {
+        let resolver = resolver(Guard::default(), |name| match name {
+            "proxy.internal" => Ok(vec!["10.0.0.1".parse().unwrap()]),
+            _ => panic!("looked up"),
+        });
+        let resolver = resolver.through("http://proxy.internal:3128".parse().unwrap());
+        for uri in ["https://a.example/", "https://93.184.216.34/", "http://[2606:2800::1]:8080/"] {
+            assert_eq!(resolve(&resolver, uri), Ok(vec!["10.0.0.1:3128".parse().unwrap()]), "{uri}");
+        }
+        let nowhere = GuardedResolver::new(Guard::default()).with_look_up(|_| Ok(vec![]));
+        let nowhere = nowhere.through("http://proxy.internal:3128".parse().unwrap());
+        let error = resolve(&nowhere, "https://a.example/").unwrap_err();
+        assert_eq!(error.to_string(), "the egress proxy: the name has no address");
     }
 
     #[test]

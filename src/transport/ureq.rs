@@ -1,7 +1,7 @@
 //! The transport over ureq: blocking calls on the caller's thread.
 //!
 //! What needs care, and where it is: which address is dialled ([`super::resolver`]), what a call had reached when it
-//! failed (`connector`), which stage an error belongs to (`failure`), and what is read of a response (`answer`).
+//! failed (`connector`), how an egress proxy is passed (`tunnel`), which stage an error belongs to (`failure`), and what is read of a response (`answer`).
 //!
 //! Many agents instead of one: ureq's pool of idle connections works in O(idle × hosts) under one lock, which
 //! collapses with many destinations. An authority always meets the same agent, so its connections are found again.
@@ -13,19 +13,23 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::ureq::config::Config;
-use ::ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ::ureq::tls::{TlsConfig, TlsProvider};
 use ::ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ::ureq::{Agent, Body, http};
 use url::Url;
 
 use super::guard::Guard;
+use super::proxy::EgressProxy;
 use super::resolver::{GuardedResolver, RESOLVE_TIMEOUT};
+use super::roots::Roots;
 use super::{Request, Transport};
 use crate::clock::Stopwatch;
 use crate::domain::outcome::{Failure, FailureKind, Outcome, Response};
@@ -33,8 +37,10 @@ use crate::domain::outcome::{Failure, FailureKind, Outcome, Response};
 mod answer;
 mod connector;
 mod failure;
+mod tunnel;
 
 use connector::{Mark, Reached, SharedTls, Stage, Watch};
+use tunnel::Tunnel;
 
 /// Agents, each with a pool of its own.
 const AGENTS: usize = 32;
@@ -68,12 +74,16 @@ const OUTPUT_BUFFER_BYTES: usize = 8 * 1024;
 pub struct UreqSettings {
     /// Where requests may go.
     pub guard: Guard,
+    /// Who may vouch for a receiver's certificate.
+    pub roots: Roots,
+    /// The way out, if there is but one. With it the guard checks URLs only, see [`super::proxy`].
+    pub proxy: Option<EgressProxy>,
 }
 
 /// Sends with ureq, under the guard.
 ///
-/// TLS is rustls with `ring`, at least TLS 1.2, and the platform's verifier and roots; nothing turns verification off.
-/// No proxy is taken from the environment: behind one, the guard would see the proxy's address only.
+/// TLS is rustls with `ring`, at least TLS 1.2; nothing turns verification off. No proxy is taken from the environment:
+/// behind one, the guard sees URLs only, and that is for an operator to choose.
 pub struct UreqTransport {
     guard: Guard,
     agents: Vec<Agent>,
@@ -85,8 +95,29 @@ impl UreqTransport {
     #[must_use]
     pub fn new(settings: UreqSettings) -> Self {
         let resolver = GuardedResolver::new(settings.guard.clone());
+        Self::with_resolver(settings, resolver)
+    }
+
+    /// As [`UreqTransport::new`], with a look-up of the program's own in place of the system's. What it answers is
+    /// checked by the guard all the same.
+    #[must_use]
+    pub fn with_look_up(
+        settings: UreqSettings,
+        look_up: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        let resolver = GuardedResolver::new(settings.guard.clone()).with_look_up(look_up);
+        Self::with_resolver(settings, resolver)
+    }
+
+    fn with_resolver(settings: UreqSettings, resolver: GuardedResolver) -> Self {
+        let proxied = settings.proxy.is_some();
+        let resolver = match settings.proxy {
+            Some(proxy) => resolver.through(proxy),
+            None => resolver,
+        };
         let tls = Arc::new(RustlsConnector::default());
-        let agents = (0..AGENTS).map(|_| agent(resolver.clone(), Arc::clone(&tls))).collect();
+        let config = config(&settings.roots);
+        let agents = (0..AGENTS).map(|_| agent(config.clone(), proxied, resolver.clone(), Arc::clone(&tls))).collect();
         Self { guard: settings.guard, agents, closed: AtomicBool::new(false) }
     }
 
@@ -146,18 +177,20 @@ impl fmt::Debug for UreqTransport {
     }
 }
 
-fn agent(resolver: GuardedResolver, tls: Arc<RustlsConnector>) -> Agent {
+fn agent(config: Config, proxied: bool, resolver: GuardedResolver, tls: Arc<RustlsConnector>) -> Agent {
+    let first = if proxied { Stage::Tunnelling } else { Stage::Connecting };
     let connector =
-        ().chain(Mark(Stage::Connecting))
+        ().chain(Mark(first))
             .chain(TcpConnector::default())
+            .chain(Tunnel { proxied })
             .chain(Mark(Stage::Securing))
             .chain(SharedTls(tls))
             .chain(Watch);
-    Agent::with_parts(config(), connector, resolver)
+    Agent::with_parts(config, connector, resolver)
 }
 
-fn config() -> Config {
-    let tls = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(RootCerts::PlatformVerifier).build();
+fn config(roots: &Roots) -> Config {
+    let tls = TlsConfig::builder().provider(TlsProvider::Rustls).root_certs(roots.for_ureq()).build();
     Agent::config_builder()
         .proxy(None)
         .tls_config(tls)

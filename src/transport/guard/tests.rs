@@ -184,4 +184,74 @@ fn the_servers_own_address_is_no_destination() {
     assert!(guard.check_address("[::ffff:93.184.216.34]:443".parse().unwrap()).is_err());
     assert!(guard.check_address("93.184.216.34:8443".parse().unwrap()).is_ok());
     assert!(guard.check_address("10.0.0.1:443".parse().unwrap()).is_err());
+    assert!(guard.parse("https://93.184.216.34/").is_err(), "the URL alone shows it too, which is what a proxy needs");
+}
+
+fn networks(texts: &[&str]) -> Vec<Network> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn deny_wins_over_allow_and_allow_over_the_ranges() {
+    let guard = Guard {
+        allow_networks: networks(&["10.0.0.0/8", "fd00::/8"]),
+        deny_networks: networks(&["10.1.0.0/16", "93.184.0.0/16", "2606:2800::/32"]),
+        ..strict()
+    };
+    let check = |address: &str| guard.check_ip(address.parse().unwrap()).map_err(|blocked| blocked.to_string());
+    for address in ["10.0.0.1", "10.2.0.1", "::ffff:10.2.0.1", "fd00::1", "8.8.8.8", "2001:4860::1"] {
+        assert_eq!(check(address), Ok(()), "{address}");
+    }
+    for address in ["10.1.0.1", "::ffff:10.1.255.255"] {
+        assert_eq!(check(address), Err("10.1.0.0/16 is denied by the configuration".into()), "{address}");
+    }
+    assert_eq!(check("93.184.216.34"), Err("93.184.0.0/16 is denied by the configuration".into()));
+    assert_eq!(check("2606:2800::1"), Err("2606:2800::/32 is denied by the configuration".into()));
+    assert_eq!(check("192.168.0.1"), Err("192.168.0.0/16 is private".into()));
+    let dev = Guard { deny_networks: networks(&["169.254.0.0/16"]), ..Guard::dev() };
+    assert!(dev.check_ip([169, 254, 169, 254].into()).is_err(), "also where everything else is allowed");
+    assert!(dev.check_ip([10, 0, 0, 1].into()).is_ok());
+}
+
+#[test]
+fn an_allowed_network_opens_neither_http_nor_other_ports() {
+    let guard = Guard { allow_networks: networks(&["127.0.0.0/8"]), ..strict() };
+    assert!(guard.parse("https://127.0.0.1/").is_ok());
+    assert!(guard.parse("https://localhost/").is_ok(), "its addresses are checked when they are dialled");
+    for url in ["http://127.0.0.1/", "https://127.0.0.1:4081/", "https://[::1]/", "https://10.0.0.1/"] {
+        assert!(guard.parse(url).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn ports_can_be_chosen() {
+    let guard = Guard { ports: "443,9000-9001".parse().unwrap(), ..strict() };
+    assert!(guard.parse("https://example.com:9001/").is_ok());
+    assert!(guard.parse("https://example.com/").is_ok());
+    let blocked = guard.parse("https://example.com:8443/").unwrap_err();
+    assert_eq!(blocked.to_string(), "port 8443 is not one of 443, 9000-9001");
+    assert!(Guard { ports: Ports::any(), ..strict() }.parse("https://example.com:22/").is_ok());
+}
+
+#[test]
+fn http_and_private_addresses_are_allowed_apart() {
+    let http = Guard { allow_http: true, ..strict() };
+    assert!(http.parse("http://example.com/").is_ok() && http.parse("http://10.0.0.1/").is_err());
+    let private = Guard { allow_private: true, ..strict() };
+    assert!(private.parse("https://10.0.0.1:1234/").is_ok() && private.parse("http://10.0.0.1/").is_err());
+}
+
+#[test]
+fn a_server_on_every_address_is_not_reached_by_any() {
+    let guard = Guard {
+        own_address: Some("0.0.0.0:443".parse().unwrap()),
+        allow_networks: networks(&["127.0.0.0/8", "::1/128"]),
+        ..strict()
+    };
+    for address in ["127.0.0.1:443", "127.1.2.3:443", "[::1]:443"] {
+        let blocked = guard.check_address(address.parse().unwrap()).unwrap_err();
+        assert_eq!(blocked.to_string(), "the destination is this server itself", "{address}");
+        assert!(guard.parse(&format!("https://{address}/")).is_err(), "{address}");
+    }
+    assert!(guard.check_address("127.0.0.1:8443".parse().unwrap()).is_ok());
 }

@@ -5,7 +5,7 @@
 //! the connectors note what they see in a thread-local:
 //!
 //! ```text
-//! Idle ──▶ Connecting ──▶ Securing ──▶ Talking
+//! Idle ──▶ Connecting or Tunnelling ──▶ Securing ──▶ Talking
 //!  └─ stays here where a kept-alive connection is used
 //! ```
 
@@ -23,6 +23,8 @@ pub(super) enum Stage {
     Idle,
     /// A TCP connection is being opened.
     Connecting,
+    /// A connection to the egress proxy is being opened, or a tunnel asked for.
+    Tunnelling,
     /// A TLS session is being agreed on.
     Securing,
     /// A new connection is ready.

@@ -27,10 +27,11 @@ pub(super) fn of(error: &Error, stage: Stage) -> Failure {
         Error::Other(other) => unresolved(other.downcast_ref()),
         Error::HostNotFound => failure(FailureKind::Resolve, "the name has no address"),
         Error::ConnectionFailed => failure(FailureKind::Connect, "no connection"),
-        Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) | Error::TlsRequired => {
-            failure(FailureKind::Tls, error.to_string())
-        }
-        Error::Protocol(_) => failure(FailureKind::Protocol, error.to_string()),
+        Error::ConnectProxyFailed(reason) => failure(FailureKind::Connect, reason),
+        Error::Rustls(error) => failure(FailureKind::Tls, error.to_string()),
+        Error::Tls(detail) => failure(FailureKind::Tls, *detail),
+        Error::Pem(_) | Error::TlsRequired => failure(FailureKind::Tls, error.to_string()),
+        Error::Protocol(error) => failure(FailureKind::Protocol, error.to_string()),
         Error::LargeResponseHeader(_, limit) => {
             failure(FailureKind::Protocol, format!("the response head is longer than {limit} bytes"))
         }
@@ -45,9 +46,15 @@ pub(super) fn of(error: &Error, stage: Stage) -> Failure {
 fn timed_out(timeout: Timeout, stage: Stage) -> Failure {
     match (timeout, stage) {
         (Timeout::Resolve, _) => failure(FailureKind::Resolve, "no answer to the name's look-up within 5 s"),
+        (Timeout::Connect, Stage::Tunnelling) => {
+            failure(FailureKind::Connect, "no tunnel by the egress proxy within 5 s")
+        }
         (Timeout::Connect, Stage::Securing) => failure(FailureKind::Tls, "no TLS session within 5 s"),
         (Timeout::Connect, _) => failure(FailureKind::Connect, "no connection within 5 s"),
         (_, Stage::Connecting) => failure(FailureKind::Timeout, "the time was up before there was a connection"),
+        (_, Stage::Tunnelling) => {
+            failure(FailureKind::Timeout, "the time was up before there was a tunnel by the egress proxy")
+        }
         (_, Stage::Securing) => failure(FailureKind::Timeout, "the time was up before there was a TLS session"),
         (_, Stage::Idle | Stage::Talking) => failure(FailureKind::Timeout, "the time was up before a response"),
     }
@@ -55,23 +62,27 @@ fn timed_out(timeout: Timeout, stage: Stage) -> Failure {
 
 fn io(error: &io::Error, stage: Stage) -> Failure {
     let kind = match stage {
-        Stage::Connecting => FailureKind::Connect,
+        Stage::Connecting | Stage::Tunnelling => FailureKind::Connect,
         Stage::Securing => FailureKind::Tls,
         Stage::Idle | Stage::Talking => FailureKind::Protocol,
     };
-    let detail = match error.kind() {
+    let detail: String = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         io::ErrorKind::ConnectionReset => "the connection was reset".into(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => "the connection was broken off".into(),
         io::ErrorKind::UnexpectedEof => "the connection ended before a response".into(),
         _ => error.to_string(),
     };
-    failure(kind, detail)
+    match stage {
+        Stage::Tunnelling => failure(kind, format!("the egress proxy: {detail}")),
+        _ => failure(kind, detail),
+    }
 }
 
 fn unresolved(error: Option<&ResolveError>) -> Failure {
     match error {
         Some(ResolveError::Blocked(reason)) => blocked(reason),
+        Some(ResolveError::TimedOut) => failure(FailureKind::Timeout, "the time was up before there was an address"),
         Some(error) => failure(FailureKind::Resolve, error.to_string()),
         None => failure(FailureKind::Internal, "unexpected error of the HTTP client"),
     }

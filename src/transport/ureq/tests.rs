@@ -1,4 +1,5 @@
-//! Against hand-written servers on loopback, which say exactly what a test wants them to.
+//! Against hand-written servers on loopback, which say exactly what a test wants them to. What is recorded of each kind of
+//! receiver is in `tests/zoo`; here is what needs a look inside.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,8 +9,10 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::*;
-use crate::domain::outcome::{EXCERPT_BYTES, RetryAfter};
+use crate::domain::outcome::RetryAfter;
 use crate::domain::time::Timestamp;
+
+mod proxy;
 
 const BODY: &[u8] = br#"{"id": "batch_1"}"#;
 const LONG: Duration = Duration::from_secs(20);
@@ -19,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(250);
 const CLOSED: &str = "http://127.0.0.1:1/";
 
 fn transport() -> UreqTransport {
-    UreqTransport::new(UreqSettings { guard: Guard::dev() })
+    UreqTransport::new(UreqSettings { guard: Guard::dev(), ..UreqSettings::default() })
 }
 
 fn request(url: &str, timeout: Duration) -> Request {
@@ -103,26 +106,6 @@ fn sends_the_bytes_with_the_headers_that_were_asked_for() {
 }
 
 #[test]
-fn statuses_are_answers() {
-    for code in [201, 204, 304, 400, 404, 410, 500, 503, 599] {
-        let (url, _) = answer_with(format!("HTTP/1.1 {code} Why\r\nContent-Length: 0\r\n\r\n"));
-        assert_eq!(status(send(&url, LONG)), code);
-    }
-}
-
-#[test]
-fn redirects_are_not_followed() {
-    let (target, reached) = answer_with("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    for code in [301, 302, 303, 307, 308] {
-        for rest in ["Content-Length: 0\r\n\r\n", "Content-Length: 4\r\n\r\ngone", "\r\n"] {
-            let (url, _) = answer_with(format!("HTTP/1.1 {code} Moved\r\nLocation: {target}\r\n{rest}"));
-            assert_eq!(status(send(&url, LONG)), code);
-        }
-    }
-    assert!(reached.is_empty());
-}
-
-#[test]
 fn retry_after_is_read() {
     let cases = [
         ("120", RetryAfter::Seconds(120)),
@@ -139,131 +122,6 @@ fn retry_after_is_read() {
 }
 
 #[test]
-fn a_silent_server_is_a_timeout() {
-    let mut held = Vec::new();
-    let url = serve(move |_, stream| held.push(stream));
-    assert_eq!(kind(send(&url, SHORT)), FailureKind::Timeout);
-    assert_eq!(kind(send(&url, Duration::ZERO)), FailureKind::Timeout);
-}
-
-/// Each byte arrives in time; all of them don't.
-#[test]
-fn a_byte_at_a_time_is_a_timeout() {
-    let (_never, ticks) = bounded::<()>(0);
-    let url = serve(move |_, mut stream| {
-        let mut drip = b"HTTP/1.1 200 OK\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
-        while drip.next().is_some_and(|byte| stream.write_all(&[*byte]).is_ok()) {
-            let _ = ticks.recv_timeout(Duration::from_millis(10));
-        }
-    });
-    assert_eq!(kind(send(&url, SHORT)), FailureKind::Timeout);
-}
-
-#[test]
-fn an_answer_counts_once_its_head_is_there() {
-    let ok = "HTTP/1.1 200 OK\r\n";
-    let broken = [
-        (format!("{ok}Content-Length: 100\r\n\r\nhello"), "hello"),
-        (format!("{ok}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), "hello"),
-        // ureq drops what it has read together with what it can't.
-        (format!("{ok}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nno chunk\r\n"), ""),
-        (format!("{ok}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffffffffff\r\n"), ""),
-    ];
-    for (response, excerpt) in broken {
-        let (url, _) = answer_with(response.as_str());
-        let response = send(&url, LONG).unwrap();
-        assert_eq!((response.status, response.excerpt.as_str()), (200, excerpt));
-    }
-}
-
-#[test]
-fn an_answer_whose_body_never_ends_counts_when_the_time_is_up() {
-    let mut held = Vec::new();
-    let url = serve(move |_, mut stream| {
-        read_request(&mut stream);
-        stream.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nhello").unwrap();
-        held.push(stream);
-    });
-    assert_eq!(send(&url, SHORT), Ok(Response { status: 202, excerpt: "hello".into(), retry_after: None }));
-}
-
-#[test]
-fn an_endless_body_is_cut() {
-    let (ended, end) = bounded(1);
-    let url = serve(move |_, mut stream| {
-        read_request(&mut stream);
-        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-        while stream.write_all(&[b'x'; 4096]).is_ok() {}
-        let _ = ended.send(());
-    });
-    let response = send(&url, LONG).unwrap();
-    assert_eq!((response.status, response.excerpt.len()), (200, EXCERPT_BYTES));
-    end.recv().unwrap();
-}
-
-#[test]
-fn what_is_not_http_is_a_protocol_failure() {
-    let long_head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD_BYTES));
-    let long_line = "x".repeat(2 * INPUT_BUFFER_BYTES);
-    let many_fields = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(2000));
-    for response in [
-        "",
-        "\r\n\r\n",
-        "hello\r\n\r\n",
-        "SSH-2.0-OpenSSH_9.6\r\n",
-        "HTTP/1.1 OK\r\n\r\n",
-        "HTTP/1.1 20 OK\r\n\r\n",
-        "HTTP/1.1 -20 OK\r\n\r\n",
-        "HTTP/9.9 200 OK\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 0",
-        "HTTP/1.1 100 Continue\r\n\r\n",
-        &long_head,
-        &long_line,
-        &many_fields,
-    ] {
-        let (url, _) = answer_with(response);
-        assert_eq!(kind(send(&url, LONG)), FailureKind::Protocol, "{response:.40}");
-    }
-}
-
-#[test]
-fn unusual_answers_do_no_harm() {
-    let cases = [
-        ("HTTP/1.0 200 OK\r\n\r\nold", Some((200, "old"))),
-        ("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", Some((200, ""))),
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", Some((204, ""))),
-        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Some((200, "ok"))),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokand more", Some((200, "ok"))),
-        ("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", None),
-        ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", None),
-        ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", None),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", None),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok", None),
-        ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope", Some((200, "nope"))),
-        ("HTTP/1.1 301 Moved\r\nLocation: http://[bad\r\nContent-Length: 0\r\n\r\n", Some((301, ""))),
-        ("HTTP/1.1 999 What\r\nContent-Length: 0\r\n\r\n", Some((999, ""))),
-    ];
-    for (response, expected) in cases {
-        let (url, _) = answer_with(response);
-        let result = send(&url, LONG);
-        if let Some((status, excerpt)) = expected {
-            let response = result.unwrap();
-            assert_eq!((response.status, response.excerpt.as_str()), (status, excerpt));
-        } else if let Err(failure) = result {
-            assert_eq!(failure.kind, FailureKind::Protocol, "{response}");
-        }
-    }
-}
-
-#[test]
-fn a_connection_that_breaks_is_a_protocol_failure() {
-    // Closed with the request unread, the kernel answers with a reset.
-    let url = serve(|_, stream| drop(stream));
-    assert_eq!(kind(send(&url, LONG)), FailureKind::Protocol);
-}
-
-#[test]
 fn a_closed_port_is_a_failure_to_connect() {
     let failure = send(CLOSED, LONG).unwrap_err();
     assert_eq!(failure.to_string(), "connect: connection refused");
@@ -277,29 +135,13 @@ fn a_name_without_address_is_a_failure_to_resolve() {
 }
 
 #[test]
-fn a_server_without_tls_is_a_tls_failure() {
-    let mut held = Vec::new();
-    let url = serve(move |_, mut stream| {
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        held.push(stream);
-    });
-    let failure = send(&url.replace("http:", "https:"), LONG).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Tls, "{failure}");
-}
-
-#[test]
-fn a_server_that_is_silent_during_the_handshake_is_a_timeout() {
-    let mut held = Vec::new();
-    let url = serve(move |_, stream| held.push(stream));
-    let failure = send(&url.replace("http:", "https:"), SHORT).unwrap_err();
-    assert_eq!(failure.to_string(), "timeout: the time was up before there was a TLS session");
-}
-
-#[test]
 fn the_guard_is_asked() {
     let (url, reached) = answer_with("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let port = url.split([':', '/']).find(|part| part.parse::<u16>().is_ok_and(|port| port > 1024)).unwrap().to_owned();
-    let strict = UreqTransport::new(UreqSettings { guard: Guard { allow_http: true, ..Guard::default() } });
+    let strict = UreqTransport::new(UreqSettings {
+        guard: Guard { allow_http: true, ..Guard::default() },
+        ..UreqSettings::default()
+    });
     for host in ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]"] {
         for url in [format!("http://{host}/"), format!("http://{host}:{port}/"), format!("https://{host}/")] {
             assert_eq!(kind(strict.send(&request(&url, LONG)).result), FailureKind::Blocked, "{url}");
@@ -413,8 +255,8 @@ fn shutdown_interrupts_and_refuses() {
 
 #[test]
 fn no_proxy_is_taken_from_the_environment() {
-    assert!(config().proxy().is_none());
-    assert_eq!(config().max_redirects(), 0);
+    assert!(config(&Roots::default()).proxy().is_none());
+    assert_eq!(config(&Roots::default()).max_redirects(), 0);
 }
 
 #[test]
