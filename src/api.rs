@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -31,6 +31,7 @@ mod entry;
 mod fields;
 mod history;
 mod json;
+mod keys;
 mod lingering;
 mod path;
 mod probes;
@@ -40,11 +41,16 @@ mod registration;
 mod server;
 mod upload;
 
+pub use keys::{InvalidKey, Keys};
 pub use server::serve;
 
-/// The bounds of what a client may send, and of how long it may take.
-#[derive(Clone, Copy, Debug)]
+/// Who may ask; the bounds of what a client may send, and of how long it may take.
+#[derive(Clone, Debug)]
 pub struct ApiOptions {
+    /// One of these is to be presented. Without any, everybody who reaches a loopback address may ask.
+    pub keys: Keys,
+    /// How long the answer to a wrong key waits. It holds up nobody else.
+    pub wrong_key_delay: Duration,
     /// The largest body, in bytes. A larger one is refused before it is read, where its length is announced.
     pub body_bytes: usize,
     /// How long the body may take to arrive.
@@ -60,6 +66,8 @@ pub struct ApiOptions {
 impl Default for ApiOptions {
     fn default() -> Self {
         Self {
+            keys: Keys::default(),
+            wrong_key_delay: Duration::from_millis(250),
             body_bytes: 1024 * 1024,
             body_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(10),
@@ -92,7 +100,7 @@ fn router(app: Shared) -> Router {
         .route("/v1/webhooks/dead-letter/{id}/retry", post(dead_letters::retry))
         .fallback(async || Problem::no_such_path())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(from_fn(entry::guard));
+        .layer(from_fn_with_state(Arc::clone(&app), entry::guard));
     let open = Router::new()
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))

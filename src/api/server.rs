@@ -51,7 +51,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let router = router(Arc::new(App { handle, options }));
+    let router = router(Arc::new(App { handle, options: options.clone() }));
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);
@@ -61,7 +61,7 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < options.connections => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), options, stopped.clone()));
+                    connections.spawn(connection(stream, router.clone(), options.head_deadline, stopped.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -81,7 +81,7 @@ pub async fn serve(
 }
 
 /// One connection, to its end.
-async fn connection(stream: TcpStream, router: Router, options: ApiOptions, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, router: Router, head_deadline: Duration, mut stopped: watch::Receiver<bool>) {
     // An answer is one write; without this it could wait for the peer's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let (busy, unread) = (AtomicBool::new(false), Unread::default());
@@ -100,7 +100,7 @@ async fn connection(stream: TcpStream, router: Router, options: ApiOptions, mut 
         }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(options.head_deadline);
+    builder.timer(TokioTimer::new()).header_read_timeout(head_deadline);
     builder.max_header_size(HEAD_BYTES).max_buf_size(READ_AHEAD);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(Lingering::new(stream, unread.clone())), service));
     let ended = tokio::select! {
