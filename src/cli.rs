@@ -1,14 +1,15 @@
 //! The command line: thin, it reads arguments and calls the library.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod config;
 mod demo;
 mod render;
 mod replay;
 mod serve;
+mod setup;
 
 /// Delivers signed webhooks about jobs, reliably, from one binary.
 #[derive(Debug, Parser)]
@@ -24,16 +25,10 @@ enum Command {
     Demo,
     /// Serves the HTTP API and delivers webhooks
     Serve(serve::Args),
+    /// Prints the effective configuration as TOML, and where each value is from
+    Config(config::Args),
     /// Rebuilds the views from the log of a data directory, prints them, and says whether they equal the stored ones
     Replay(replay::Args),
-}
-
-/// Where everything is kept.
-#[derive(Debug, clap::Args)]
-struct DataDir {
-    /// The data directory
-    #[arg(long, env = "HOOKLEDGER_DATA_DIR", default_value = "./hookledger-data", value_name = "DIR")]
-    data_dir: PathBuf,
 }
 
 /// Runs the command that the arguments name. Exit codes: 0, 1 for a failure, 2 for usage or configuration.
@@ -49,8 +44,9 @@ pub fn run() -> ExitCode {
         .init();
     let result = match cli.command {
         Command::Demo => demo::run(),
-        Command::Serve(args) => serve::run(&args),
-        Command::Replay(args) => replay::run(&args),
+        Command::Serve(args) => serve::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Replay(args) => replay::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

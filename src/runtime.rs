@@ -35,10 +35,6 @@ mod handle;
 pub use handle::{Error, Handle, Reply};
 use handle::{Health, Message};
 
-/// Commands that wait for the engine, at most: half a second's work at several thousand a second. Beyond that a client is
-/// told to come back.
-const COMMANDS: usize = 4096;
-
 /// Inputs of one step, at most: the commit stays at a few hundred kilobytes, and a reply is not kept waiting by those
 /// behind it.
 const INPUTS_PER_STEP: usize = 512;
@@ -56,13 +52,16 @@ pub struct Options {
     pub engine: Settings,
     /// Attempts in flight at most, over all destinations, and so threads.
     pub workers: usize,
+    /// Commands that wait for the engine, at most, and at least 1. Beyond that a client is told to come back. The default
+    /// is half a second's work at several thousand a second.
+    pub queue: usize,
     /// How long attempts in flight may take to end at shutdown.
     pub grace: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { engine: Settings::default(), workers: 256, grace: Duration::from_secs(10) }
+        Self { engine: Settings::default(), workers: 256, queue: 4096, grace: Duration::from_secs(10) }
     }
 }
 
@@ -89,7 +88,7 @@ impl Runtime {
         getrandom::fill(&mut entropy).map_err(|error| no("the machine gives no random bytes", &error))?;
         let engine = Engine::open(log, options.engine.clone(), entropy, clock.now())?;
         let (tail, tail_out) = watch::channel(engine.tail());
-        let (commands, commands_in) = bounded(COMMANDS);
+        let (commands, commands_in) = bounded(options.queue);
         let (stop, stop_in) = bounded(1);
         let health = Arc::new(Mutex::new(Health::Serving));
         let handle = Handle::new(commands, engine.reader(), Arc::clone(&health), tail_out);

@@ -22,6 +22,16 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_hookledger");
 
+/// The binary, with nothing of ours in its environment: it refuses variables that it does not know, and those that speak to
+/// the tests are among them.
+pub fn command() -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"HOOKLEDGER_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// A running `hookledger serve --dev`.
 pub struct Server {
     child: Child,
@@ -37,13 +47,14 @@ impl Server {
 
     /// Starts it with more environment.
     pub fn start_with(data_dir: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(BINARY)
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        let mut serve = command();
+        serve.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+        Self::run(serve.envs(environment.iter().copied()))
+    }
+
+    /// Runs a command that serves, and waits until it does.
+    pub fn run(serve: &mut Command) -> Self {
+        let mut child = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let (sender, stderr) = mpsc::channel();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
