@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use tokio::sync::watch;
 
 use crate::runtime::Handle;
@@ -39,6 +39,7 @@ mod feed;
 mod framing;
 mod if_match;
 mod json;
+mod keys;
 mod once;
 mod page;
 mod path;
@@ -54,11 +55,16 @@ mod suggestion;
 mod upload;
 mod wire;
 
+pub use keys::{InvalidKey, Keys};
 pub use server::serve;
 
-/// The bounds of what a client may send, and of how long it may take.
-#[derive(Clone, Copy, Debug)]
+/// Who may ask; the bounds of what a client may send, and of how long it may take.
+#[derive(Clone, Debug)]
 pub struct ApiOptions {
+    /// One of these is to be presented. Without any, everybody who reaches a loopback address may ask.
+    pub keys: Keys,
+    /// How long the answer to a wrong key waits. It holds up nobody else.
+    pub wrong_key_delay: Duration,
     /// The largest body, in bytes. A larger one is refused before it is read, where its length is announced.
     pub body_bytes: usize,
     /// How long the body may take to arrive.
@@ -81,6 +87,8 @@ pub struct ApiOptions {
 impl Default for ApiOptions {
     fn default() -> Self {
         Self {
+            keys: Keys::default(),
+            wrong_key_delay: Duration::from_millis(250),
             body_bytes: 1024 * 1024,
             body_deadline: Duration::from_secs(10),
             head_deadline: Duration::from_secs(10),
@@ -146,6 +154,12 @@ fn routes() -> Routes {
         .delete(dead_letter, "Deletes a dead letter", dead_letters::delete)
 }
 
+/// The description of the API: an OpenAPI 3.1 document, as `GET /openapi.json` answers.
+#[must_use]
+pub fn description() -> serde_json::Value {
+    routes().finish().1
+}
+
 /// What serves them.
 fn router(app: Shared) -> Router {
     let (routes, description) = routes().finish();
@@ -154,7 +168,7 @@ fn router(app: Shared) -> Router {
         .fallback(async || Problem::no_such_path())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(from_fn_with_state(Arc::clone(&app), once::once))
-        .layer(from_fn(entry::guard))
+        .layer(from_fn_with_state(Arc::clone(&app), entry::guard))
         .layer(from_fn_with_state(Arc::clone(&app), entry::frame))
         .with_state(app)
 }

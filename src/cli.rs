@@ -1,10 +1,10 @@
 //! The command line: thin, it reads arguments and calls the library.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod config;
 mod demo;
 mod descriptors;
 mod input;
@@ -12,6 +12,7 @@ mod listen;
 mod render;
 mod replay;
 mod serve;
+mod setup;
 mod sign;
 mod verify;
 
@@ -29,6 +30,8 @@ enum Command {
     Demo,
     /// Serves the HTTP API and delivers webhooks
     Serve(serve::Args),
+    /// Prints the effective configuration as TOML, and where each value is from
+    Config(config::Args),
     /// Rebuilds the views from the log of a data directory, prints them, and says whether they equal the stored ones
     Replay(replay::Args),
     /// Listens as a receiver for trying things: verifies signatures, prints deliveries, fails where it is told to
@@ -37,14 +40,6 @@ enum Command {
     Sign(sign::Args),
     /// Verifies one payload and its headers, and says why not
     Verify(verify::Args),
-}
-
-/// Where everything is kept.
-#[derive(Debug, clap::Args)]
-struct DataDir {
-    /// The data directory
-    #[arg(long, env = "HOOKLEDGER_DATA_DIR", default_value = "./hookledger-data", value_name = "DIR")]
-    data_dir: PathBuf,
 }
 
 /// Runs the command that the arguments name. Exit codes: 0, 1 for a failure, 2 for usage or configuration.
@@ -60,8 +55,9 @@ pub fn run() -> ExitCode {
         .init();
     let result = match cli.command {
         Command::Demo => demo::run(),
-        Command::Serve(args) => serve::run(&args),
-        Command::Replay(args) => replay::run(&args),
+        Command::Serve(args) => serve::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Listen(args) => listen::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Verify(args) => verify::run(&args),

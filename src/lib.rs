@@ -46,6 +46,8 @@ pub mod attempt;
 pub mod cli;
 #[cfg(feature = "engine")]
 pub mod clock;
+#[cfg(feature = "cli")]
+mod config;
 #[cfg(feature = "engine")]
 mod dispatch;
 #[cfg(feature = "engine")]

@@ -14,7 +14,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -45,10 +44,6 @@ use handle::{Health, Message};
 use metered::Metered;
 use replies::Replies;
 
-/// Commands that wait for the engine, at most: half a second's work at several thousand a second. Beyond that a client is
-/// told to come back.
-const COMMANDS: usize = 4096;
-
 /// Inputs of one step, at most: the commit stays at a few hundred kilobytes, and a reply is not kept waiting by those
 /// behind it.
 const INPUTS_PER_STEP: usize = 512;
@@ -73,13 +68,16 @@ pub struct Options {
     pub engine: Settings,
     /// Attempts in flight at most, over all destinations, and so threads.
     pub workers: usize,
+    /// Commands that wait for the engine, at most, and at least 1. Beyond that a client is told to come back. The default
+    /// is half a second's work at several thousand a second.
+    pub queue: usize,
     /// How long attempts in flight may take to end at shutdown; then they are interrupted, which takes a second at most.
     pub grace: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { engine: Settings::default(), workers: 256, grace: Duration::from_secs(8) }
+        Self { engine: Settings::default(), workers: 256, queue: 4096, grace: Duration::from_secs(8) }
     }
 }
 
@@ -95,7 +93,8 @@ pub struct Runtime {
     orders: Option<Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     recalling: Option<JoinHandle<()>>,
-    stopped: Arc<AtomicBool>,
+    /// Dropped to end it.
+    recalls: Option<Sender<()>>,
 }
 
 impl Runtime {
@@ -117,14 +116,14 @@ impl Runtime {
         let engine = Engine::open(log, options.engine.clone(), entropy, clock.now())?;
         meter.stands(&engine.totals(), engine.tail());
         let (tail, tail_out) = watch::channel(engine.tail());
-        let (commands, commands_in) = bounded(COMMANDS);
+        let (commands, commands_in) = bounded(options.queue);
         let (orders, orders_in) = bounded(ORDERS);
         let health = Arc::new(Mutex::new(Health::Serving));
         let handle = Handle::new(commands, engine.reader(), Arc::clone(&health), tail_out, Arc::clone(&meter));
         let (workers, ended) = Workers::new(options.workers, transport, Arc::clone(&clock) as Arc<dyn Clock>);
-        let stopped = Arc::new(AtomicBool::new(false));
+        let (recalls, stopped) = bounded(1);
         let recalling = {
-            let (reader, meter, stopped) = (engine.reader(), Arc::clone(&meter), Arc::clone(&stopped));
+            let (reader, meter) = (engine.reader(), Arc::clone(&meter));
             let (tail, now) = (engine.tail(), clock.now());
             let named = Builder::new().name("statistics".into());
             named.spawn(move || recall::recall(&reader, &meter, tail, now, &stopped))
@@ -150,7 +149,13 @@ impl Runtime {
         let named = Builder::new().name("engine".into());
         let thread =
             named.spawn(move || owned.run_guarded()).map_err(|error| no("no thread for the engine", &error))?;
-        Ok(Self { handle, orders: Some(orders), thread: Some(thread), recalling: Some(recalling), stopped })
+        Ok(Self {
+            handle,
+            orders: Some(orders),
+            thread: Some(thread),
+            recalling: Some(recalling),
+            recalls: Some(recalls),
+        })
     }
 
     /// The way in.
@@ -184,7 +189,7 @@ impl Runtime {
 
     fn end(&mut self) {
         drop(self.orders.take());
-        self.stopped.store(true, Ordering::Relaxed);
+        drop(self.recalls.take());
         if self.recalling.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the statistics' thread panicked");
         }

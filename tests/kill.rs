@@ -11,7 +11,6 @@ mod processes;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -22,7 +21,7 @@ use hookledger::domain::job::Status;
 use hookledger::engine::replay::{differences, rebuild};
 use hookledger::log::EventLog;
 use hookledger::log::sled::SledLog;
-use processes::{BINARY, PATIENCE, Receiver, Server, client};
+use processes::{PATIENCE, Receiver, Server, client};
 use serde_json::json;
 
 const WRITERS: usize = 32;
@@ -97,7 +96,7 @@ fn nothing_acknowledged_is_lost_and_every_webhook_arrives() {
     let server = Server::start(directory.path());
     let arrived = await_webhooks(&receiver, &writers);
     assert!(server.terminate().success(), "SIGTERM ends it with exit code 0");
-    let replay = Command::new(BINARY).args(["replay", "--data-dir"]).arg(directory.path()).output().unwrap();
+    let replay = processes::command().args(["replay", "--data-dir"]).arg(directory.path()).output().unwrap();
     let said = String::from_utf8_lossy(&replay.stderr).into_owned();
     assert!(replay.status.success() && said.contains("equal the stored ones"), "{said}");
     println!("{arrived}");

@@ -5,13 +5,13 @@
 mod processes;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use processes::{Server, client};
 use serde_json::json;
 
 fn replay(data_dir: &Path, arguments: &[&str]) -> Output {
-    Command::new(processes::BINARY).args(["replay", "--data-dir"]).arg(data_dir).args(arguments).output().unwrap()
+    processes::command().args(["replay", "--data-dir"]).arg(data_dir).args(arguments).output().unwrap()
 }
 
 fn with_one_job() -> tempfile::TempDir {

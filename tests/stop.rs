@@ -11,7 +11,6 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver as Channel, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -25,7 +24,7 @@ use hookledger::domain::job::Status;
 use hookledger::engine::replay::{differences, rebuild};
 use hookledger::log::EventLog;
 use hookledger::log::sled::SledLog;
-use processes::{BINARY, PATIENCE, Server, client};
+use processes::{PATIENCE, Server, client};
 use serde_json::{Value, json};
 
 const WRITERS: usize = 16;
@@ -170,7 +169,7 @@ fn under_load_nothing_is_lost_and_every_attempt_has_an_end() {
 /// Looks at the whole log as the next process finds it, and has it replayed. Gives the number of events.
 fn check(directory: &Path, registered: &[String], completed: &[String]) -> u64 {
     let events = read(directory, registered, completed);
-    let replay = Command::new(BINARY).args(["replay", "--data-dir"]).arg(directory).output().unwrap();
+    let replay = processes::command().args(["replay", "--data-dir"]).arg(directory).output().unwrap();
     let said = String::from_utf8_lossy(&replay.stderr).into_owned();
     assert!(replay.status.success() && said.contains("equal the stored ones"), "{said}");
     events

@@ -124,7 +124,7 @@ fn the_five_minutes_of_the_readme() {
     assert!(server.terminate().success());
 
     let replay = |arguments: &[&str]| {
-        let mut command = Command::new(processes::BINARY);
+        let mut command = processes::command();
         command.args(["replay", "--data-dir"]).arg(directory.path()).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -11,8 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Shared;
 use super::problem::Problem;
+use super::{Keys, Shared};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -78,27 +78,94 @@ async fn caught(handler: impl Future<Output = Response>) -> Response {
     .await
 }
 
-/// Lets in whoever may ask. Without API keys that is everybody who can reach the loopback address, but no web page that
-/// had its own name resolve to it; a key in `Authorization` is to be checked here, too.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let is_open = matches!(request.uri().path(), "/health" | "/ready");
-    match if is_open { Ok(()) } else { check(&request) } {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+/// Lets in whoever may ask: with API keys, whoever presents one of them. Without any that is everybody who can reach the
+/// loopback address, but no web page that had its own name resolve to it. Whether the server lives, anybody may ask.
+pub(super) async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    if matches!(request.uri().path(), "/health" | "/ready") {
+        return next.run(request).await;
+    }
+    if let Err(problem) = check_form(request.headers()) {
+        return problem.into_response();
+    }
+    let keys = &app.options.keys;
+    if keys.is_empty() {
+        return match check_host(&request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
+    }
+    match presented(request.headers(), keys) {
+        Presented::Key => next.run(request).await,
+        Presented::Nothing => {
+            let message = "An API key is required: send it as 'Authorization: Bearer KEY'.";
+            unauthorized("Bearer", Problem::new(StatusCode::UNAUTHORIZED, "missing_api_key", message))
+        }
+        Presented::Wrong => {
+            tokio::time::sleep(app.options.wrong_key_delay).await;
+            let message = "This API key is not one of the server's.";
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+            unauthorized("Bearer error=\"invalid_token\"", problem)
+        }
+        Presented::Several => {
+            let message = "A request has one Authorization header.";
+            Problem::malformed("malformed_authorization", message).into_response()
+        }
     }
 }
 
-fn check(request: &Request) -> Result<(), Problem> {
-    if request.headers().len() > MAX_FIELDS {
+fn unauthorized(challenge: &'static str, problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
+}
+
+fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.len() > MAX_FIELDS {
         let message = format!("A request has at most {MAX_FIELDS} header fields.");
         return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_headers", message));
     }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
+    if headers.get_all(header::HOST).iter().nth(1).is_some() {
         return Err(Problem::malformed("malformed_host", "A request has one Host header."));
     }
-    let loopback = host.is_some_and(|host| is_loopback(host.as_bytes()));
+    Ok(())
+}
+
+/// What a request presents to be let in.
+enum Presented {
+    /// One of the keys.
+    Key,
+    /// No key, or a key in a form or scheme that is not ours: RFC 6750, section 3.1, names no error then.
+    Nothing,
+    /// A key that is not one of ours.
+    Wrong,
+    /// More than one thing: which of them counts would be a guess.
+    Several,
+}
+
+/// Reads `Authorization: Bearer KEY`; the scheme's case does not matter (RFC 9110, section 11.1).
+fn presented(headers: &HeaderMap, keys: &Keys) -> Presented {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (given, second) = (given.next(), given.next());
+    if second.is_some() {
+        return Presented::Several;
+    }
+    match given.and_then(|given| bearer(given.as_bytes())) {
+        None => Presented::Nothing,
+        Some(key) if keys.admit(key) => Presented::Key,
+        Some(_) => Presented::Wrong,
+    }
+}
+
+/// What stands behind the scheme `Bearer`, if that is the scheme, and anything does.
+fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let space = authorization.iter().position(|b| *b == b' ')?;
+    let (scheme, key) = authorization.split_at(space);
+    let key = key.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer") && !key.is_empty()).then_some(key)
+}
+
+fn check_host(request: &Request) -> Result<(), Problem> {
+    let loopback = request.headers().get(header::HOST).is_some_and(|host| is_loopback(host.as_bytes()));
     // A request may also name the whole URL, and that outranks the header (RFC 9112, section 3.2.2).
     let target = request.uri().authority().is_none_or(|target| is_loopback(target.as_str().as_bytes()));
     if loopback && target {
@@ -150,6 +217,16 @@ mod tests {
             "\u{e4}",
         ] {
             assert!(!is_loopback(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_key_stands_behind_its_scheme() {
+        for (given, key) in [("Bearer k", "k"), ("bEARER k", "k"), ("Bearer   k", "k"), ("Bearer a b", "a b")] {
+            assert_eq!(bearer(given.as_bytes()), Some(key.as_bytes()), "{given}");
+        }
+        for given in ["", "k", "Bearer", "Bearer ", "Bearer\tk", " Bearer k", "Basic k", "Bearer: k", "Bearerk"] {
+            assert_eq!(bearer(given.as_bytes()), None, "{given}");
         }
     }
 

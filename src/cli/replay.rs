@@ -4,7 +4,8 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{DataDir, Failed, render};
+use super::{Failed, render};
+use crate::config::{Config, Given, Options};
 use crate::domain::batch::BatchObject;
 use crate::domain::id::Seq;
 use crate::domain::state::State;
@@ -14,8 +15,12 @@ use crate::views::Views;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    data: DataDir,
+    /// A file with settings, in TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<Given>,
+    /// The data directory [default: ./hookledger-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<Given>,
     /// Print the views as of this position of the log (default: its end)
     #[arg(long, value_name = "SEQ")]
     at: Option<u64>,
@@ -24,8 +29,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failed> {
-    let directory = &args.data.data_dir;
+pub(super) fn run(args: Args) -> Result<(), Failed> {
+    let flags = Options { config: args.config, data_dir: args.data_dir, ..Options::default() };
+    let config = Config::load(flags, std::env::vars_os()).map_err(|error| Failed::Usage(error.to_string()))?;
+    let directory = &config.data_dir;
     if !directory.join("log").exists() {
         return Err(Failed::Usage(format!("there is no data directory at {}", directory.display())));
     }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{DataDir, Failed, descriptors};
+use super::setup::{MORE_HELP, Setup};
+use super::{Failed, descriptors};
 use crate::api::{self, ApiOptions};
 use crate::clock::Stopwatch;
+use crate::config;
 use crate::log::sled::SledLog;
 use crate::runtime::{Options, Runtime};
-use crate::signature::Secret;
-use crate::transport::guard::Guard;
-use crate::transport::ureq::{UreqSettings, UreqTransport};
+use crate::transport::ureq::UreqTransport;
 
 /// Threads for what blocks, which is reading the store: more would only wait for the same disk and the same cores, with
 /// a stack each. What finds no thread waits, and there is at most one such read for each connection.
@@ -25,38 +25,27 @@ const READERS: usize = 16;
 const BACKLOG: u32 = 4096;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Environment, beside the above:\n  \
-    HOOKLEDGER_WEBHOOK_SECRET  Signs for webhooks that have no secret of their own\n  \
-    HOOKLEDGER_LOG             What is logged: error, warn, info (default), debug, trace")]
+#[command(after_help = MORE_HELP)]
 pub(super) struct Args {
     #[command(flatten)]
-    data: DataDir,
-    /// The address to listen on; without API keys a loopback address
-    #[arg(long, env = "HOOKLEDGER_LISTEN", default_value = "127.0.0.1:4080", value_name = "ADDRESS")]
-    listen: SocketAddr,
-    /// For development: allow http and private destinations
-    #[arg(long)]
-    dev: bool,
+    settings: config::Options,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failed> {
-    check_exposure(args.listen)?;
-    let global_secret = global_secret()?;
-    let log = SledLog::open(&args.data.data_dir)?;
-    let guard = if args.dev { Guard::dev() } else { Guard { own_address: Some(args.listen), ..Guard::default() } };
-    let transport = Arc::new(UreqTransport::new(UreqSettings { guard, ..UreqSettings::default() }));
-    let (mut api_options, mut options) = (ApiOptions::default(), Options::default());
-    options.engine.policy.allow_http = args.dev;
-    options.engine.global_secret = global_secret;
-    fit(&mut api_options, &mut options);
-    let grace = api_options.grace;
+pub(super) fn run(args: Args) -> Result<(), Failed> {
+    let mut setup = Setup::load(args.settings)?;
+    for warning in &setup.warnings {
+        tracing::warn!("{warning}");
+    }
+    fit(&mut setup.api, &mut setup.runtime);
+    let log = SledLog::open(&setup.config.data_dir)?;
+    let transport = Arc::new(UreqTransport::new(setup.transport.clone()));
     let tasks = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(READERS).build()?;
-    let runtime = Runtime::start(Box::new(log), transport, &options)?;
+    let runtime = Runtime::start(Box::new(log), transport, &setup.runtime)?;
     let told = OnceLock::new();
-    let served = tasks.block_on(serve(args, &runtime, api_options, &told));
+    let served = tasks.block_on(serve(&setup, &runtime, &told));
     // One grace for all: what requests have used of it is not there for attempts.
     let used = told.get().map_or(Duration::ZERO, Stopwatch::elapsed);
-    runtime.shutdown_within(grace.saturating_sub(used));
+    runtime.shutdown_within(setup.api.grace.saturating_sub(used));
     // A read that is still under way ends with the process.
     tasks.shutdown_background();
     if served.is_ok() {
@@ -65,12 +54,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failed> {
     served
 }
 
-async fn serve(args: &Args, runtime: &Runtime, options: ApiOptions, told: &OnceLock<Stopwatch>) -> Result<(), Failed> {
-    let cant = |error| Failed::Run(format!("can't listen on {}: {error}", args.listen));
-    let listener = listen(args.listen).map_err(cant)?;
-    let address = listener.local_addr()?;
+async fn serve(Setup { config, api, .. }: &Setup, runtime: &Runtime, told: &OnceLock<Stopwatch>) -> Result<(), Failed> {
+    let cant = |error| Failed::Run(format!("can't listen on {}: {error}", config.listen));
+    let listener = listen(config.listen).map_err(cant)?;
+    let (address, data_dir) = (listener.local_addr()?, config.data_dir.display());
     let mut signals = Signals::new()?;
-    tracing::info!(%address, data_dir = %args.data.data_dir.display(), dev = args.dev, "serving");
+    tracing::info!(%address, %data_dir, dev = config.dev, api_keys = api.keys.len(), "serving");
     let stop = async {
         let signal = signals.next().await;
         tracing::info!(signal, "stopping");
@@ -78,7 +67,7 @@ async fn serve(args: &Args, runtime: &Runtime, options: ApiOptions, told: &OnceL
         runtime.start_no_attempts();
         tokio::spawn(end_at_once(signals));
     };
-    api::serve(listener, runtime.handle().clone(), options, stop).await?;
+    api::serve(listener, runtime.handle().clone(), api.clone(), stop).await?;
     Ok(())
 }
 
@@ -103,31 +92,6 @@ fn fit(api_options: &mut ApiOptions, options: &mut Options) {
         );
     }
     (api_options.connections, options.workers) = (connections, workers);
-}
-
-/// Without a key anybody who reaches the port may do anything.
-fn check_exposure(listen: SocketAddr) -> Result<(), Failed> {
-    if std::env::var("HOOKLEDGER_API_KEYS").is_ok_and(|keys| !keys.is_empty()) {
-        return Err(Failed::Usage(
-            "HOOKLEDGER_API_KEYS is set, but this version can't check keys yet; unset it".into(),
-        ));
-    }
-    if listen.ip().is_loopback() {
-        return Ok(());
-    }
-    Err(Failed::Usage(format!(
-        "{listen} can be reached from other machines, and no API key is configured; listen on 127.0.0.1"
-    )))
-}
-
-fn global_secret() -> Result<Option<Secret>, Failed> {
-    match std::env::var("HOOKLEDGER_WEBHOOK_SECRET") {
-        Ok(secret) if !secret.is_empty() => {
-            Secret::new(secret).map(Some).map_err(|error| Failed::Usage(format!("HOOKLEDGER_WEBHOOK_SECRET: {error}")))
-        }
-        Err(std::env::VarError::NotUnicode(_)) => Err(Failed::Usage("HOOKLEDGER_WEBHOOK_SECRET is not UTF-8".into())),
-        _ => Ok(None),
-    }
 }
 
 /// What asks for the end. The handlers are in place when this was made.

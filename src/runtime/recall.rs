@@ -1,7 +1,9 @@
 //! The statistics of the last day, read back from the log by a thread of its own while the engine is at work already.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::domain::id::Seq;
 use crate::domain::observation::Observation;
@@ -10,24 +12,27 @@ use crate::log::{LogError, LogReader};
 use crate::meter::{Meter, REACH};
 use crate::views::Views;
 
-/// Events that are read back at most: some seconds' work. A server that records more than this in a day has statistics of
-/// its newest events after a restart.
-const EVENTS: u64 = 2_000_000;
+/// Events that are read back at most: a few seconds' work. A server that records more than this in a day has statistics
+/// of its newest events after a restart.
+const EVENTS: u64 = 500_000;
 
 /// Events that are read at a time.
 const CHUNK: usize = 512;
 
+/// How long to leave the cores and the cache to others between two chunks.
+const REST: Duration = Duration::from_millis(5);
+
 /// Reads what was recorded up to `tail` within the reach of the statistics, unless it is told to stop.
-pub(super) fn recall(reader: &Arc<dyn LogReader>, meter: &Meter, tail: Seq, now: Timestamp, stop: &AtomicBool) {
+pub(super) fn recall(reader: &Arc<dyn LogReader>, meter: &Meter, tail: Seq, now: Timestamp, stop: &Receiver<()>) {
     if let Err(error) = read(&**reader, meter, tail, now, stop) {
         tracing::warn!(%error, "the statistics of the last day could not be read back from the log");
     }
 }
 
-fn read(reader: &dyn LogReader, meter: &Meter, tail: Seq, now: Timestamp, stop: &AtomicBool) -> Result<(), LogError> {
+fn read(reader: &dyn LogReader, meter: &Meter, tail: Seq, now: Timestamp, stop: &Receiver<()>) -> Result<(), LogError> {
     let since = Timestamp::from_millis(now.as_millis() - i64::try_from(REACH.as_millis()).unwrap_or(0));
     let mut at = first_since(reader, tail, since)?;
-    while at < tail && !stop.load(Ordering::Relaxed) {
+    while at < tail && stop.recv_timeout(REST) == Err(RecvTimeoutError::Timeout) {
         let left = usize::try_from(tail.0 - at.0).unwrap_or(CHUNK);
         let events = reader.events(at, left.min(CHUNK))?;
         let Some(last) = events.last() else { break };

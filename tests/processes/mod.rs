@@ -22,6 +22,19 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_hookledger");
 
+/// The binary, with nothing of ours in its environment: it refuses variables that it does not know, and those that speak to
+/// the tests are among them.
+pub fn command() -> Command {
+    without_settings(Command::new(BINARY))
+}
+
+fn without_settings(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"HOOKLEDGER_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// A running `hookledger serve --dev`.
 pub struct Server {
     child: Child,
@@ -37,24 +50,21 @@ impl Server {
 
     /// Starts it with more environment.
     pub fn start_with(data_dir: &Path, environment: &[(&str, &str)]) -> Self {
-        Self::start_as(Command::new(BINARY), data_dir, environment)
+        let mut serve = command();
+        serve.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+        Self::run(serve.envs(environment.iter().copied()))
     }
 
     /// Starts it with so many file descriptors and no more.
     pub fn start_with_descriptors(data_dir: &Path, descriptors: u32) -> Self {
-        let mut shell = Command::new("sh");
+        let mut shell = without_settings(Command::new("sh"));
         shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""), BINARY]);
-        Self::start_as(shell, data_dir, &[])
+        Self::run(shell.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir))
     }
 
-    fn start_as(mut command: Command, data_dir: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut child = command
-            .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+    /// Runs a command that serves, and waits until it does.
+    pub fn run(serve: &mut Command) -> Self {
+        let mut child = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let (sender, stderr) = mpsc::channel();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));

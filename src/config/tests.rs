@@ -1,0 +1,207 @@
+use super::*;
+
+const TOKEN: &str = "must-never-be-shown-anywhere";
+
+fn load(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let command = <Options as clap::Args>::augment_args(clap::Command::new("x"));
+    let flags = command.try_get_matches_from([&["x"], flags].concat()).unwrap();
+    let flags = <Options as clap::FromArgMatches>::from_arg_matches(&flags).unwrap();
+    Config::load(flags, environment.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+fn file(text: &str, mode: u32) -> (tempfile::TempDir, String) {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hookledger.toml");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+fn of_file(text: &str) -> Result<Config, ConfigError> {
+    let (_directory, path) = file(text, 0o600);
+    load(&[], &[("HOOKLEDGER_CONFIG", &path)])
+}
+
+#[track_caller]
+fn fault(loaded: Result<Config, ConfigError>) -> String {
+    let said = loaded.unwrap_err().to_string();
+    assert!(!said.contains(TOKEN), "{said}");
+    said
+}
+
+fn source(config: &Config, name: &str) -> Source {
+    config.lines.iter().find(|line| line.name == name).unwrap().source
+}
+
+#[test]
+fn every_setting_has_its_line_and_its_default_in_the_help() {
+    let config = load(&[], &[]).unwrap();
+    let named: Vec<_> = config.lines.iter().map(|line| line.name).collect();
+    let files = ["config", "api_keys_file", "webhook_secret_file"];
+    let expected: Vec<_> = options::names().iter().filter(|name| !files.contains(name)).copied().collect();
+    assert_eq!(named, expected);
+    let command = <Options as clap::Args>::augment_args(clap::Command::new("x"));
+    for line in config.lines.iter().filter(|line| !["api_keys", "webhook_secret"].contains(&line.name)) {
+        let flag = command.get_arguments().find(|argument| argument.get_id() == line.name).unwrap();
+        let default = line.value.as_str().map_or_else(|| line.value.to_string(), ToOwned::to_owned);
+        let default = if default.is_empty() { "none".to_owned() } else { default };
+        let help = flag.get_help().unwrap().to_string();
+        assert!(help.ends_with(&format!("[default: {default}]")), "{help} {default}");
+        assert_eq!(line.source, Source::Default);
+    }
+}
+
+#[test]
+fn flags_go_over_the_environment_and_that_over_the_file() {
+    let (_directory, path) = file("workers = 1\nqueue = 1\nconnections = 1\ndev = true", 0o644);
+    let environment = [("HOOKLEDGER_WORKERS", "2"), ("HOOKLEDGER_QUEUE", "2"), ("PATH", "/bin")];
+    let config = load(&["--config", &path, "--workers", "3", "--dev=false"], &environment).unwrap();
+    assert_eq!((config.workers, config.queue, config.connections, config.dev), (3, 2, 1, false));
+    let sources = ["workers", "queue", "connections", "dev", "timeout"].map(|name| source(&config, name));
+    assert_eq!(sources, [Source::Flag, Source::Environment, Source::File, Source::Flag, Source::Default]);
+    assert_eq!(config.origin("connections"), format!("connections in {path}"));
+    assert!(config.warnings.is_empty(), "no secret, no warning: {:?}", config.warnings);
+    assert!(load(&["--dev"], &[]).unwrap().dev);
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_one_that_was_meant() {
+    let said = fault(of_file(&format!("# a comment\nworkers = 3\n\nwebhook_secert = '{TOKEN}'\n")));
+    assert!(said.starts_with("the setting 'webhook_secert' in /"), "{said}");
+    assert!(said.ends_with(", line 4 is not known; did you mean webhook_secret?"), "{said}");
+    assert!(fault(of_file("zzz = 1")).ends_with("is not known; `hookledger config` prints every setting"));
+    assert!(fault(of_file("config = 'other.toml'")).contains("'config'"), "a file names no other");
+    assert!(fault(of_file("[server]\nworkers = 1")).contains("'server'"));
+    let said = fault(load(&[], &[("HOOKLEDGER_WEBHOOK_SECERT", TOKEN)]));
+    let meant =
+        "the environment variable HOOKLEDGER_WEBHOOK_SECERT is not known; did you mean HOOKLEDGER_WEBHOOK_SECRET?";
+    assert_eq!(said, meant);
+    for variable in ["HOOKLEDGER_", "HOOKLEDGER_workers", "HOOKLEDGER_LISTEN_PORT", "HOOKLEDGER_LOGS"] {
+        fault(load(&[], &[(variable, "1")]));
+    }
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_of_our_name_is_let_be() {
+    let of_a_service = [
+        ("HOOKLEDGER_SERVICE_HOST", "10.0.0.11"),
+        ("HOOKLEDGER_SERVICE_PORT_HTTP", "4080"),
+        ("HOOKLEDGER_PORT", "tcp://10.0.0.11:4080"),
+        ("HOOKLEDGER_PORT_4080_TCP_ADDR", "10.0.0.11"),
+        ("HOOKLEDGER_API_SERVICE_HOST", "10.0.0.12"),
+        ("HOOKLEDGER_API_PORT", "tcp://10.0.0.12:80"),
+        ("HOOKLEDGER_API_PORT_80_TCP_PROTO", "tcp"),
+        ("HOOKLEDGER_LOG", "debug"),
+    ];
+    let config = load(&[], &of_a_service).unwrap();
+    assert!(config.lines.iter().all(|line| line.source == Source::Default));
+}
+
+#[test]
+fn a_value_that_is_not_allowed_names_its_source_and_what_is() {
+    assert_eq!(
+        fault(load(&[], &[("HOOKLEDGER_TIMEOUT", "2s")])),
+        "HOOKLEDGER_TIMEOUT: '2s' is not a duration such as 10s or 2m, 5s to 5m"
+    );
+    assert_eq!(fault(load(&["--max-retries", "11"], &[])), "--max-retries: '11' is not a whole number, 1 to 10");
+    let said = fault(of_file("workers = 4096"));
+    assert!(said.starts_with("workers in /") && said.ends_with(": '4096' is not a whole number, 1 to 2048"), "{said}");
+    assert_eq!(
+        fault(load(&["--backoff-base", "2s"], &[("HOOKLEDGER_BACKOFF_CAP", "1s")])),
+        "--backoff-base: '2s' is not at most backoff_cap, which is 1s"
+    );
+    assert!(load(&["--listen", "localhost:80"], &[]).is_err() && load(&[], &[("HOOKLEDGER_LISTEN", "")]).is_err());
+}
+
+#[test]
+fn a_file_that_is_no_toml_names_the_line_and_shows_nothing_of_it() {
+    for (text, line) in [
+        (format!("workers = 1\nwebhook_secret = {TOKEN}"), 2),
+        (format!("webhook_secret = '{TOKEN}"), 1),
+        (format!("webhook_secret = ['{TOKEN}']"), 1),
+        (format!("\napi_keys = ['{TOKEN}', 1]"), 2),
+        (format!("api_keys = ['{TOKEN}', '']"), 1),
+        (format!("webhook_secret = '{TOKEN}'\nwebhook_secret = '{TOKEN}'"), 2),
+        ("workers = 1.5".into(), 1),
+        ("workers = 1\nworkers = [1]".into(), 2),
+        ("workers = { a = 1 }".into(), 1),
+    ] {
+        let said = fault(of_file(&text));
+        assert!(said.contains(&format!("hookledger.toml, line {line}: ")), "{text}: {said}");
+    }
+    assert!(
+        fault(load(&["--config", "/nowhere/x.toml"], &[])).starts_with("--config: '/nowhere/x.toml' can't be read: ")
+    );
+    let (_directory, path) = file(&"#".repeat(300_000), 0o600);
+    assert!(fault(load(&["--config", &path], &[])).ends_with("it is longer than 256 KiB"));
+}
+
+#[test]
+fn keys_and_secret_are_of_one_source() {
+    let texts = |config: &Config| config.api_keys.iter().map(|key| key.expose().to_owned()).collect::<Vec<_>>();
+    let config = of_file("api_keys = ['first', 'second']\nwebhook_secret = 'a secret'").unwrap();
+    assert_eq!(
+        (texts(&config), config.webhook_secret.as_ref().unwrap().expose()),
+        (vec!["first".into(), "second".into()], "a secret")
+    );
+    let shown = |name: &str| config.lines.iter().find(|line| line.name == name).unwrap().value.to_string();
+    assert_eq!(
+        (shown("api_keys"), shown("webhook_secret")),
+        (r#"["********", "********"]"#.into(), r#""********""#.into())
+    );
+
+    let (_directory, path) = file("first\n second ,third\r\n", 0o600);
+    let config = load(&[], &[("HOOKLEDGER_API_KEYS_FILE", &path), ("HOOKLEDGER_WEBHOOK_SECRET_FILE", &path)]).unwrap();
+    assert_eq!(texts(&config), ["first", "second", "third"]);
+    assert_eq!(config.webhook_secret.unwrap().expose(), "first\n second ,third", "only the last line's end is cut");
+    let twice = fault(load(&[], &[("HOOKLEDGER_API_KEYS_FILE", &path), ("HOOKLEDGER_API_KEYS", TOKEN)]));
+    assert_eq!(twice, "HOOKLEDGER_API_KEYS: it is given twice: HOOKLEDGER_API_KEYS_FILE is there, too");
+    let config = load(&["--api-keys-file", &path], &[("HOOKLEDGER_API_KEYS", "other")]).unwrap();
+    assert_eq!((texts(&config).len(), config.origin("api_keys")), (3, "--api-keys-file"));
+
+    let (_directory, empty) = file("\n", 0o600);
+    for path in [&*empty, "/nowhere", ""] {
+        let said = fault(load(&[], &[("HOOKLEDGER_API_KEYS_FILE", path)]));
+        assert!(said.starts_with("HOOKLEDGER_API_KEYS_FILE: "), "{said}");
+    }
+    let masked = fault(load(&[], &[("HOOKLEDGER_WEBHOOK_SECRET", MASK)]));
+    assert!(masked.contains("is what a secret is shown as"), "{masked}");
+}
+
+#[test]
+fn an_empty_secret_is_none_and_says_so_where_it_hides_another() {
+    let (_directory, path) = file("api_keys = ['first']\nwebhook_secret = 'x'", 0o600);
+    let empty = [("HOOKLEDGER_API_KEYS", ""), ("HOOKLEDGER_WEBHOOK_SECRET", "")];
+    let config = load(&["--config", &path], &empty).unwrap();
+    assert!(config.api_keys.is_empty() && config.webhook_secret.is_none());
+    assert_eq!(source(&config, "api_keys"), Source::Environment);
+    assert_eq!(config.warnings[0], "HOOKLEDGER_API_KEYS is empty, and takes the place of what another source gives");
+    assert_eq!(config.warnings.len(), 2);
+    assert!(load(&[], &empty).unwrap().warnings.is_empty());
+    let config = of_file("api_keys = []\nwebhook_secret = ''").unwrap();
+    assert!(config.api_keys.is_empty() && config.webhook_secret.is_none() && config.warnings.is_empty());
+}
+
+#[test]
+fn secrets_that_everybody_can_read_are_warned_of() {
+    let hash = format!("sha256:{}", "0".repeat(64));
+    for (text, mode, warned) in [
+        ("api_keys = 'x'".to_owned(), 0o644, true),
+        ("webhook_secret = 'x'".to_owned(), 0o604, true),
+        ("webhook_secret = 'x'".to_owned(), 0o640, false),
+        ("webhook_secret = ''\nworkers = 3".to_owned(), 0o644, false),
+        (format!("api_keys = ['{hash}']"), 0o644, false),
+        (format!("api_keys = ['{hash}', 'x']"), 0o644, true),
+    ] {
+        let (_directory, path) = file(&text, mode);
+        let config = load(&["--config", &path], &[]).unwrap();
+        assert_eq!(
+            config.warnings.iter().any(|text| text.contains("chmod 600")),
+            warned,
+            "{text} {:?}",
+            config.warnings
+        );
+    }
+}
