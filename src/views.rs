@@ -8,10 +8,9 @@
 //! | --- | --- |
 //! | `a` job id | the job, while it is not terminal |
 //! | `j` job id | the job, once it is |
-//! | `l` position of its registration | the job's id: lists of jobs, by age |
 //! | `q` delivery id | the delivery, while an attempt is to be made or is being made |
 //! | `d` delivery id | the delivery, once it is finished |
-//! | `v` position at which it was scheduled | the delivery's id: lists of deliveries, by age |
+//! | `l` block of positions | the jobs and deliveries that came to be there: lists, by age; see [`places`] |
 //! | `x` dead letter number | the dead letter |
 //! | `i` class, block | which jobs, deliveries and dead letters are of that class: see [`index`] |
 //! | `t` | the totals |
@@ -36,10 +35,12 @@ use crate::domain::state::{State, Totals};
 use crate::domain::webhook::EventKind;
 use crate::log::{LogError, LogReader, Order, RowWrite, codec};
 use index::{Class, Index};
+use places::{Newcomer, Places};
 
 pub mod answers;
 mod index;
 mod letters;
+mod places;
 mod rows;
 
 pub use letters::{LetterFilter, LetterPage};
@@ -87,9 +88,6 @@ impl DeliveryFilter {
 pub struct Views<'a> {
     reader: &'a dyn LogReader,
 }
-
-/// Entries of a list that are read at once.
-const LISTED_AHEAD: usize = 32;
 
 impl<'a> Views<'a> {
     /// Reads the rows of `reader`.
@@ -144,19 +142,19 @@ impl<'a> Views<'a> {
     /// Up to `limit` jobs that were registered before position `before`, newest first; of that `status` alone, if one is
     /// given.
     pub fn jobs(&self, status: Option<Status>, before: Option<Seq>, limit: usize) -> Result<Vec<Job>, LogError> {
-        let positions = self.positions(b"l", status.map(|status| vec![Class::jobs(status)]), before);
         // One that has moved on since the index was read is not what was asked for.
         let wanted = |job: &Job| status.is_none_or(|status| status == job.status);
-        let jobs = positions.map(|at| self.listed_job(Seq(at?)));
+        let newcomers = self.newcomers(status.map(|status| vec![Class::jobs(status)]), before);
+        let jobs = newcomers.filter_map(|newcomer| match newcomer {
+            Ok(Newcomer::Job(id)) => Some(self.known_job(&id)),
+            Ok(Newcomer::Delivery(_)) => None,
+            Err(error) => Some(Err(error)),
+        });
         jobs.filter(|job| job.as_ref().map_or(true, wanted)).take(limit).collect()
     }
 
-    fn listed_job(&self, registered: Seq) -> Result<Job, LogError> {
-        let wrong = |why: &str| LogError::corrupt(format!("the list's row of event {registered}"), why);
-        let id = self.reader.row(&rows::list_key(registered))?.ok_or_else(|| wrong("it is missing"))?;
-        let id = std::str::from_utf8(&id).ok().and_then(|id| JobId::new(id).ok());
-        let job = self.job(&id.ok_or_else(|| wrong("it is no batch id"))?)?;
-        job.ok_or_else(|| wrong("it lists a batch that is missing"))
+    fn known_job(&self, id: &JobId) -> Result<Job, LogError> {
+        self.job(id)?.ok_or_else(|| LogError::corrupt(format!("the row of batch '{id}'"), "it is missing"))
     }
 
     /// Up to `limit` deliveries that were scheduled before position `before`, newest first, as `filter` wants them.
@@ -177,51 +175,34 @@ impl<'a> Views<'a> {
             return ids.map(|id| self.known_delivery(id)).filter(wanted).take(limit).collect();
         }
         let is_filtered = *filter != DeliveryFilter::default();
-        let positions = self.positions(b"v", is_filtered.then(|| filter.classes()), before);
-        positions.map(|at| self.listed_delivery(Seq(at?))).filter(wanted).take(limit).collect()
-    }
-
-    fn listed_delivery(&self, scheduled: Seq) -> Result<Delivery, LogError> {
-        let wrong = |why: &str| LogError::corrupt(format!("the list's row of event {scheduled}"), why);
-        let id = self.reader.row(&rows::scheduled_key(scheduled))?.ok_or_else(|| wrong("it is missing"))?;
-        let id = id.try_into().map_err(|_| wrong("it is no delivery's id"))?;
-        self.known_delivery(DeliveryId(u128::from_be_bytes(id)))
+        let newcomers = self.newcomers(is_filtered.then(|| filter.classes()), before);
+        let deliveries = newcomers.filter_map(|newcomer| match newcomer {
+            Ok(Newcomer::Delivery(id)) => Some(self.known_delivery(id)),
+            Ok(Newcomer::Job(_)) => None,
+            Err(error) => Some(Err(error)),
+        });
+        deliveries.filter(wanted).take(limit).collect()
     }
 
     fn known_delivery(&self, id: DeliveryId) -> Result<Delivery, LogError> {
         self.delivery(id)?.ok_or_else(|| LogError::corrupt(format!("the row of delivery {id}"), "it is missing"))
     }
 
-    /// Positions below `before`, largest first: those of `classes`, or all that have a row under `prefix`.
-    fn positions(
+    /// What came to be before position `before`, newest first: that of `classes`, or all.
+    fn newcomers(
         &self,
-        prefix: &'static [u8],
         classes: Option<Vec<Class>>,
         before: Option<Seq>,
-    ) -> Box<dyn Iterator<Item = Result<u64, LogError>> + 'a> {
+    ) -> Box<dyn Iterator<Item = Result<Newcomer, LogError>> + 'a> {
         let before = before.map_or(u64::MAX, |before| before.0);
+        let mut places = Places::new(self.reader);
         match classes {
-            Some(classes) => Box::new(Index(self.reader).numbers(classes, before)),
-            None => Box::new(self.listed(prefix, before)),
-        }
-    }
-
-    fn listed(&self, prefix: &'static [u8], before: u64) -> impl Iterator<Item = Result<u64, LogError>> + 'a {
-        let reader = self.reader;
-        let mut after = [prefix, &before.to_be_bytes()].concat();
-        let mut ahead: Vec<u64> = Vec::new();
-        std::iter::from_fn(move || {
-            if ahead.is_empty() {
-                let rows = match reader.rows(prefix, Order::Descending, Some(&after), LISTED_AHEAD) {
-                    Ok(rows) => rows,
-                    Err(error) => return Some(Err(error)),
-                };
-                after.clone_from(&rows.last()?.0);
-                let position = |key: &[u8]| key.last_chunk().map(|at| u64::from_be_bytes(*at));
-                ahead.extend(rows.iter().rev().filter_map(|(key, _)| position(key)));
+            Some(classes) => {
+                let numbers = Index(self.reader).numbers(classes, before);
+                Box::new(numbers.map(move |at| places.newcomer(Seq(at?))))
             }
-            ahead.pop().map(Ok)
-        })
+            None => Box::new(places.newest_first(before)),
+        }
     }
 
     /// Every job that is not terminal.

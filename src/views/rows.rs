@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::index::{Changes, Class};
+use super::places::{Arrivals, Newcomer};
 use crate::domain::delivery::{DeadLetter, Delivery};
-use crate::domain::id::{DeadLetterId, DeliveryId, JobId, Seq};
+use crate::domain::id::{DeadLetterId, DeliveryId, JobId};
 use crate::domain::job::Job;
 use crate::domain::state::{Entity, Standing, State, Totals};
 use crate::log::{LogError, RowWrite, codec};
@@ -13,7 +14,7 @@ use crate::log::{LogError, RowWrite, codec};
 const CHUNK: usize = 60 * 1024;
 
 /// The prefixes of all rows that are derived from events.
-pub const DERIVED: [&[u8]; 9] = [b"a", b"d", b"i", b"j", b"l", b"q", b"t", b"v", b"x"];
+pub const DERIVED: [&[u8]; 8] = [b"a", b"d", b"i", b"j", b"l", b"q", b"t", b"x"];
 
 /// The rows of what events have changed in `state` since this was last asked; `current` gives rows as they are stored.
 ///
@@ -23,68 +24,90 @@ pub fn changes(
     state: &mut State,
     current: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, LogError>,
 ) -> Result<Vec<RowWrite>, LogError> {
-    let (mut writes, mut index) = (Vec::new(), Changes::default());
+    let mut draft = Draft::default();
     for (entity, before) in state.take_touched() {
         match entity {
             Entity::Job(id) => {
                 let Some(job) = state.job(&id) else { continue };
-                job_changes(job, before.as_ref(), &mut writes, &mut index);
+                draft.job(job, before.as_ref());
             }
             Entity::Delivery(id) => {
                 let Some(delivery) = state.delivery(id) else { continue };
-                delivery_changes(delivery, before.as_ref(), &mut writes, &mut index);
+                draft.delivery(delivery, before.as_ref());
             }
             Entity::DeadLetter(id) => {
-                let after = state.dead_letter(id);
-                writes.push(RowWrite { key: dead_letter_key(id), value: after.map(codec::encode) });
-                if let Some(Standing::DeadLetter(letter)) = before {
-                    for class in letter_classes(&letter) {
-                        index.remove(&class, id.0);
-                    }
-                }
-                for class in after.iter().flat_map(|letter| letter_classes(letter)) {
-                    index.add(&class, id.0);
-                }
+                let before = if let Some(Standing::DeadLetter(letter)) = before { Some(letter) } else { None };
+                draft.dead_letter(id, before.as_deref(), state.dead_letter(id));
             }
-            Entity::Totals => writes.push(put(b"t".to_vec(), codec::encode(&state.totals()))),
+            Entity::Totals => draft.writes.push(put(b"t".to_vec(), codec::encode(&state.totals()))),
         }
     }
-    writes.extend(index.rows(current)?);
-    Ok(writes)
+    draft.finish(current)
 }
 
-fn job_changes(job: &Job, before: Option<&Standing>, writes: &mut Vec<RowWrite>, index: &mut Changes) {
-    let number = job.registered.0;
-    let before = if let Some(Standing::Job(status)) = before { Some(*status) } else { None };
-    writes.push(job_row(job));
-    match before {
-        None => writes.push(listed(job)),
-        Some(before) if !before.is_terminal() && job.status.is_terminal() => writes.push(remove(active_key(&job.id))),
-        Some(_) => {}
-    }
-    if before != Some(job.status) {
-        if let Some(before) = before {
-            index.remove(&Class::jobs(before), number);
-        }
-        index.add(&Class::jobs(job.status), number);
-    }
+/// Rows as they come together.
+#[derive(Default)]
+struct Draft {
+    writes: Vec<RowWrite>,
+    arrivals: Arrivals,
+    index: Changes,
 }
 
-fn delivery_changes(delivery: &Delivery, before: Option<&Standing>, writes: &mut Vec<RowWrite>, index: &mut Changes) {
-    let (id, number, after) = (delivery.id, delivery.scheduled.0, delivery.state.status());
-    let before = if let Some(Standing::Delivery(status)) = before { Some(*status) } else { None };
-    writes.push(delivery_row(delivery));
-    match before {
-        None => writes.push(scheduled(delivery)),
-        Some(before) if before.is_active() && !after.is_active() => writes.push(remove(queue_key(id))),
-        Some(before) if !before.is_active() && after.is_active() => writes.push(remove(delivery_key(id))),
-        Some(_) => {}
-    }
-    if before != Some(after) {
-        if let Some(before) = before {
-            index.remove(&Class::deliveries(before, delivery.kind), number);
+impl Draft {
+    fn job(&mut self, job: &Job, before: Option<&Standing>) {
+        let before = if let Some(Standing::Job(status)) = before { Some(*status) } else { None };
+        self.writes.push(job_row(job));
+        match before {
+            None => self.arrivals.add(job.registered, Newcomer::Job(job.id.clone())),
+            Some(before) if !before.is_terminal() && job.status.is_terminal() => {
+                self.writes.push(remove(active_key(&job.id)));
+            }
+            Some(_) => {}
         }
-        index.add(&Class::deliveries(after, delivery.kind), number);
+        self.moved(job.registered.0, before.map(Class::jobs).as_ref(), &Class::jobs(job.status));
+    }
+
+    fn delivery(&mut self, delivery: &Delivery, before: Option<&Standing>) {
+        let (id, kind, after) = (delivery.id, delivery.kind, delivery.state.status());
+        let before = if let Some(Standing::Delivery(status)) = before { Some(*status) } else { None };
+        self.writes.push(delivery_row(delivery));
+        match before {
+            None => self.arrivals.add(delivery.scheduled, Newcomer::Delivery(id)),
+            Some(before) if before.is_active() && !after.is_active() => self.writes.push(remove(queue_key(id))),
+            Some(before) if !before.is_active() && after.is_active() => self.writes.push(remove(delivery_key(id))),
+            Some(_) => {}
+        }
+        let class = |status| Class::deliveries(status, kind);
+        self.moved(delivery.scheduled.0, before.map(class).as_ref(), &class(after));
+    }
+
+    fn dead_letter(&mut self, id: DeadLetterId, before: Option<&DeadLetter>, after: Option<&DeadLetter>) {
+        self.writes.push(RowWrite { key: dead_letter_key(id), value: after.map(codec::encode) });
+        for class in before.into_iter().flat_map(letter_classes) {
+            self.index.remove(&class, id.0);
+        }
+        for class in after.into_iter().flat_map(letter_classes) {
+            self.index.add(&class, id.0);
+        }
+    }
+
+    fn moved(&mut self, number: u64, from: Option<&Class>, to: &Class) {
+        if from == Some(to) {
+            return;
+        }
+        if let Some(from) = from {
+            self.index.remove(from, number);
+        }
+        self.index.add(to, number);
+    }
+
+    fn finish(
+        mut self,
+        current: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, LogError>,
+    ) -> Result<Vec<RowWrite>, LogError> {
+        self.writes.extend(self.arrivals.rows(&current)?);
+        self.writes.extend(self.index.rows(&current)?);
+        Ok(self.writes)
     }
 }
 
@@ -95,26 +118,15 @@ fn letter_classes(letter: &DeadLetter) -> [Class; 2] {
 /// Every row that a state stands for, for a comparison with the stored ones. Payloads are not derived and not among them.
 #[must_use]
 pub fn all_rows(state: &State) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let jobs = state.jobs().flat_map(|job| [listed(job), job_row(job)]);
-    let deliveries = state.deliveries().flat_map(|delivery| [scheduled(delivery), delivery_row(delivery)]);
-    let letters = state.dead_letters().map(|letter| put(dead_letter_key(letter.id), codec::encode(letter)));
+    let mut draft = Draft::default();
+    state.jobs().for_each(|job| draft.job(job, None));
+    state.deliveries().for_each(|delivery| draft.delivery(delivery, None));
+    state.dead_letters().for_each(|letter| draft.dead_letter(letter.id, None, Some(letter)));
     let totals = (state.totals() != Totals::default()).then(|| put(b"t".to_vec(), codec::encode(&state.totals())));
-    let mut index = Changes::default();
-    for job in state.jobs() {
-        index.add(&Class::jobs(job.status), job.registered.0);
-    }
-    for delivery in state.deliveries() {
-        index.add(&Class::deliveries(delivery.state.status(), delivery.kind), delivery.scheduled.0);
-    }
-    for letter in state.dead_letters() {
-        for class in letter_classes(letter) {
-            index.add(&class, letter.id.0);
-        }
-    }
+    draft.writes.extend(totals);
     // Reading nothing can't fail.
-    let index = index.rows(|_| Ok(None)).unwrap_or_default();
-    let writes = jobs.chain(deliveries).chain(letters).chain(totals).chain(index);
-    writes.filter_map(|write| Some((write.key, write.value?))).collect()
+    let writes = draft.finish(|_| Ok(None)).unwrap_or_default();
+    writes.into_iter().filter_map(|write| Some((write.key, write.value?))).collect()
 }
 
 /// The rows of something that may be too long for one: its length and its beginning, then the rest in pieces. `key` gives
@@ -156,27 +168,13 @@ fn job_row(job: &Job) -> RowWrite {
     put(key, codec::encode(job))
 }
 
-/// The row of a job that is written once, with its registration.
-fn listed(job: &Job) -> RowWrite {
-    put(list_key(job.registered), job.id.as_str().as_bytes().to_vec())
-}
-
 fn delivery_row(delivery: &Delivery) -> RowWrite {
     let key = if delivery.is_active() { queue_key(delivery.id) } else { delivery_key(delivery.id) };
     put(key, codec::encode(delivery))
 }
 
-/// The row of a delivery that is written once, when it is scheduled.
-fn scheduled(delivery: &Delivery) -> RowWrite {
-    put(scheduled_key(delivery.scheduled), delivery.id.0.to_be_bytes().to_vec())
-}
-
 pub(super) fn job_key(id: &JobId) -> Vec<u8> {
     [b"j", id.as_str().as_bytes()].concat()
-}
-
-pub(super) fn list_key(registered: Seq) -> Vec<u8> {
-    [&b"l"[..], &registered.0.to_be_bytes()].concat()
 }
 
 pub(super) fn active_key(id: &JobId) -> Vec<u8> {
@@ -189,10 +187,6 @@ pub(super) fn delivery_key(id: DeliveryId) -> Vec<u8> {
 
 pub(super) fn queue_key(id: DeliveryId) -> Vec<u8> {
     [&b"q"[..], &id.0.to_be_bytes()].concat()
-}
-
-pub(super) fn scheduled_key(at: Seq) -> Vec<u8> {
-    [&b"v"[..], &at.0.to_be_bytes()].concat()
 }
 
 pub(super) fn dead_letter_key(id: DeadLetterId) -> Vec<u8> {
