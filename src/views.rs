@@ -46,7 +46,7 @@ pub use letters::{LetterFilter, LetterPage};
 pub use rows::{DERIVED, all_rows, changes, payload};
 
 /// The form of the rows. One higher for every change of what is derived from events, or of how it is stored.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Where the store's version of the rows stands.
 const VERSION_ROW: &[u8] = b"m/views";
@@ -76,9 +76,12 @@ impl DeliveryFilter {
     }
 
     fn classes(&self) -> Vec<Class> {
-        let statuses = DeliveryStatus::ALL.into_iter().filter(|is| self.status.is_none_or(|status| status == *is));
         let kinds = EventKind::ALL.into_iter().filter(|is| self.kind.is_none_or(|kind| kind == *is));
-        statuses.flat_map(|status| kinds.clone().map(move |kind| Class::deliveries(status, kind))).collect()
+        let class = |kind| match self.status {
+            Some(status) => Class::deliveries(status, kind),
+            None => Class::deliveries_of(kind),
+        };
+        kinds.map(class).collect()
     }
 }
 

@@ -75,7 +75,10 @@ fn delivery_changes(delivery: &Delivery, before: Option<&Standing>, writes: &mut
     let before = if let Some(Standing::Delivery(status)) = before { Some(*status) } else { None };
     writes.push(delivery_row(delivery));
     match before {
-        None => writes.push(scheduled(delivery)),
+        None => {
+            writes.push(scheduled(delivery));
+            index.add(&Class::deliveries_of(delivery.kind), number);
+        }
         Some(before) if before.is_active() && !after.is_active() => writes.push(remove(queue_key(id))),
         Some(before) if !before.is_active() && after.is_active() => writes.push(remove(delivery_key(id))),
         Some(_) => {}
@@ -88,8 +91,9 @@ fn delivery_changes(delivery: &Delivery, before: Option<&Standing>, writes: &mut
     }
 }
 
-fn letter_classes(letter: &DeadLetter) -> [Class; 2] {
-    [Class::letters(letter.kind, letter.is_resolved()), Class::letters_to(&letter.url)]
+fn letter_classes(letter: &DeadLetter) -> [Class; 3] {
+    let DeadLetter { kind, url, .. } = letter;
+    [Class::letters_of(*kind), Class::letters(*kind, letter.is_resolved()), Class::letters_to(url)]
 }
 
 /// Every row that a state stands for, for a comparison with the stored ones. Payloads are not derived and not among them.
@@ -104,6 +108,7 @@ pub fn all_rows(state: &State) -> BTreeMap<Vec<u8>, Vec<u8>> {
         index.add(&Class::jobs(job.status), job.registered.0);
     }
     for delivery in state.deliveries() {
+        index.add(&Class::deliveries_of(delivery.kind), delivery.scheduled.0);
         index.add(&Class::deliveries(delivery.state.status(), delivery.kind), delivery.scheduled.0);
     }
     for letter in state.dead_letters() {

@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod batches;
+mod bulk;
 mod dead_letters;
+mod deliveries;
 mod description;
 mod entry;
+mod expiry;
 mod failing;
+mod feed;
 mod fixture;
+mod idempotency;
+mod lists;
+mod metrics;
 mod validation;
