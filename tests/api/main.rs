@@ -16,3 +16,4 @@ mod idempotency;
 mod lists;
 mod metrics;
 mod validation;
+mod walks;
