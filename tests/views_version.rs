@@ -78,7 +78,7 @@ fn store(jobs: usize) -> MemoryLog {
     log
 }
 
-fn write(log: &mut dyn EventLog, rows: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+fn write(log: &mut dyn EventLog, rows: Damage) {
     let rows: Vec<RowWrite> = rows.into_iter().map(|(key, value)| RowWrite { key, value }).collect();
     let tail = log.tail();
     log.commit(tail, &[], &rows).unwrap();
@@ -106,12 +106,15 @@ fn check(reader: &dyn LogReader) {
         assert_eq!(views.deliveries(&filter, None, usize::MAX).unwrap().len(), expected, "{status:?}");
     }
     let letters = views.letter_page(&LetterFilter::default(), 0, usize::MAX).unwrap();
-    assert_eq!(letters.total as usize, state.dead_letters().count());
+    assert_eq!(letters.total, state.dead_letters().count() as u64);
     assert_eq!(views.jobs(None, None, usize::MAX).unwrap().len(), state.jobs().count());
 }
 
+/// Rows to be written or, where there is no value, removed.
+type Damage = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
 /// Ways in which the rows of an older form may differ, or in which a rebuild may have been left.
-fn damages(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(&'static str, Vec<(Vec<u8>, Option<Vec<u8>>)>)> {
+fn damages(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<(&'static str, Damage)> {
     let derived = |key: &Vec<u8>| views::DERIVED.iter().any(|prefix| key.starts_with(prefix));
     let gone = |wanted: &dyn Fn(&Vec<u8>) -> bool| -> Vec<_> {
         rows.keys().filter(|key| wanted(key)).map(|key| (key.clone(), None)).collect()

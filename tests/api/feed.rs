@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use hookledger::domain::batch::BatchObject;
@@ -11,7 +11,7 @@ use hookledger::engine::replay::rebuild;
 use hookledger::log::EventLog;
 use serde_json::{Value, json};
 
-use crate::fixture::{Answer, Api, HOOK, PATIENCE, SECRET};
+use crate::fixture::{Answer, Api, AtWork, HOOK, PATIENCE, SECRET};
 
 fn read(api: &Api, query: &str) -> Value {
     api.get(&format!("/v1/log?{query}")).expect(200).body
@@ -60,11 +60,11 @@ fn it_is_what_the_histories_are_in_one() {
 fn readers_see_every_event_in_order_while_writers_run() {
     const BATCHES: usize = 60;
     let api = Api::start();
-    let (writing, left) = (AtomicBool::new(true), AtomicUsize::new(3));
+    let writing = AtomicUsize::new(3);
     let follow = |query: &str| {
         let mut seen = Vec::new();
         loop {
-            let done = !writing.load(Ordering::SeqCst);
+            let done = writing.load(Ordering::SeqCst) == 0;
             let after = seen.len();
             let page = read(&api, &format!("after={after}&{query}"));
             let (last, head) = (page["last_seq"].as_u64().unwrap(), page["head"].as_u64().unwrap());
@@ -79,15 +79,13 @@ fn readers_see_every_event_in_order_while_writers_run() {
     };
     let all = thread::scope(|scope| {
         for writer in 0..3 {
-            let (api, writing, left) = (&api, &writing, &left);
+            let (api, writing) = (&api, &writing);
             scope.spawn(move || {
+                let _at_work = AtWork(writing);
                 for n in 0..BATCHES {
                     let webhook = json!({"url": HOOK});
                     let body = json!({"id": format!("w{writer}-{n}"), "webhook": webhook, "status": "completed"});
                     api.post("/v1/batches", &body).expect(200);
-                }
-                if left.fetch_sub(1, Ordering::SeqCst) == 1 {
-                    writing.store(false, Ordering::SeqCst);
                 }
             });
         }

@@ -319,6 +319,15 @@ fn serve(handle: Handle, options: ApiOptions, stopped: oneshot::Receiver<()>, to
     });
 }
 
+/// Writers that are at work: one less when each of these goes, also by a panic, so that nobody waits for it in vain.
+pub struct AtWork<'a>(pub &'a AtomicUsize);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// An answer. Whatever it is, it has a request id and no secret.
 #[derive(Debug)]
 pub struct Answer {

@@ -2,12 +2,12 @@
 //! the time.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::fixture::{Api, HOOK};
+use crate::fixture::{Api, AtWork, HOOK};
 
 const MANY: usize = 30;
 
@@ -28,9 +28,9 @@ fn walk(api: &Api, path: &str, query: &str, field: &str) -> Vec<String> {
 }
 
 /// Walks again and again, until there is nothing more to come.
-fn walk_while(writing: &AtomicBool, api: &Api, path: &str, query: &str, field: &str, always: &[String]) {
+fn walk_while(writing: &AtomicUsize, api: &Api, path: &str, query: &str, field: &str, always: &[String]) {
     loop {
-        let done = !writing.load(Ordering::SeqCst);
+        let done = writing.load(Ordering::SeqCst) == 0;
         let seen = walk(api, path, query, field);
         let seen: Vec<_> = seen.iter().filter(|id| always.contains(id)).collect();
         let expected: Vec<_> = always.iter().collect();
@@ -57,21 +57,21 @@ fn pages_while_others_write() {
             api.post("/v1/batches", &body).expect(200);
         }
     }
-    let writing = AtomicBool::new(true);
+    let writing = AtomicUsize::new(1);
     thread::scope(|scope| {
         scope.spawn(|| {
+            let _at_work = AtWork(&writing);
             for n in 0..MANY {
                 api.patch(&format!("/v1/batches/goes{n}"), &json!({"status": "completed"})).expect(200);
                 let body = json!({"id": format!("new{n}"), "status": "completed", "webhook": webhook});
                 api.post("/v1/batches", &body).expect(200);
                 api.post("/v1/batches", &json!({"id": format!("newer{n}"), "status": "in_progress"})).expect(200);
             }
-            writing.store(false, Ordering::SeqCst);
         });
         let (api, writing) = (&api, &writing);
         scope.spawn(move || walk_while(writing, api, "/v1/batches", "limit=7", "id", &names("stays")));
         scope.spawn(move || {
-            walk_while(writing, api, "/v1/batches", "limit=3&status=in_progress", "id", &names("stays"))
+            walk_while(writing, api, "/v1/batches", "limit=3&status=in_progress", "id", &names("stays"));
         });
         let deliveries = "/v1/webhooks/deliveries";
         scope.spawn(move || walk_while(writing, api, deliveries, "limit=4", "batch_id", &names("done")));
