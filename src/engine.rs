@@ -148,6 +148,8 @@ impl Engine {
             self.schedule.set_back(self.last_now.since(now));
         }
         self.last_now = now;
+        // Before anything is kept: what is forgotten may be under a key that an input uses again.
+        self.draft.rows.extend(self.keeping.forget(&*self.reader, now)?);
         for input in std::mem::take(&mut self.unmakeable).into_iter().chain(inputs) {
             self.take(input, now)?;
         }
@@ -157,7 +159,6 @@ impl Engine {
         for delivery in self.schedule.due(now, slots) {
             self.take(Input::of(Command::StartAttempt { delivery }), now)?;
         }
-        self.draft.rows.extend(self.keeping.forget(&*self.reader, now)?);
         self.commit()?;
         let draft = std::mem::take(&mut self.draft);
         let attempts = draft.started.iter().filter_map(|&id| self.make(id, &draft.payloads)).collect();

@@ -10,9 +10,9 @@
 //! | `j` job id | the job, once it is |
 //! | `q` delivery id | the delivery, while an attempt is to be made or is being made |
 //! | `d` delivery id | the delivery, once it is finished |
-//! | `l` block of positions | the jobs and deliveries that came to be there: lists, by age; see [`places`] |
+//! | `l` block of positions | the jobs and deliveries that came to be there: lists, by age; see `places` |
 //! | `x` dead letter number | the dead letter |
-//! | `i` class, block | which jobs, deliveries and dead letters are of that class: see [`index`] |
+//! | `i` class, block | which jobs, deliveries and dead letters are of that class: see `index` |
 //! | `t` | the totals |
 //!
 //! And, beside the events but not derived from them:
@@ -47,7 +47,7 @@ pub use letters::{LetterFilter, LetterPage};
 pub use rows::{DERIVED, all_rows, changes, payload};
 
 /// The form of the rows. One higher for every change of what is derived from events, or of how it is stored.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Where the store's version of the rows stands.
 const VERSION_ROW: &[u8] = b"m/views";
@@ -77,9 +77,12 @@ impl DeliveryFilter {
     }
 
     fn classes(&self) -> Vec<Class> {
-        let statuses = DeliveryStatus::ALL.into_iter().filter(|is| self.status.is_none_or(|status| status == *is));
         let kinds = EventKind::ALL.into_iter().filter(|is| self.kind.is_none_or(|kind| kind == *is));
-        statuses.flat_map(|status| kinds.clone().map(move |kind| Class::deliveries(status, kind))).collect()
+        let class = |kind| match self.status {
+            Some(status) => Class::deliveries(status, kind),
+            None => Class::deliveries_of(kind),
+        };
+        kinds.map(class).collect()
     }
 }
 

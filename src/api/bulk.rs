@@ -12,7 +12,7 @@ use super::body::JsonBody;
 use super::once::Keeper;
 use super::problem::Problem;
 use super::query::{Params, read_time};
-use super::{Shared, blocking, schema};
+use super::{App, Shared, blocking, schema};
 use crate::domain::id::{DeadLetterId, JobId};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::EventKind;
@@ -146,12 +146,14 @@ pub(super) async fn retry(
     JsonBody(BulkRetry { choice, dry_run, force }): JsonBody<BulkRetry>,
 ) -> Result<Json<BulkRetried, 202>, Problem> {
     let (filter, force) = (LetterFilter::try_from(choice)?, force.unwrap_or(false));
-    let ids = chosen(&app, filter.clone()).await?;
+    let ids = chosen(&app, filter).await?;
     let matched = ids.len();
     if dry_run.unwrap_or(false) {
-        let delivered = chosen(&app, LetterFilter { resolved: Some(true), ..filter.clone() });
-        let passed_over = if force || filter.resolved == Some(false) { 0 } else { delivered.await?.len() };
-        return Ok(Json(BulkRetried::of(matched, matched.saturating_sub(passed_over))));
+        let queued = blocking(&app, move |app| would_retry(app, &ids, force)).await?;
+        // Of none of them: so this answer is kept like any other.
+        let keep = keeper.keep(move |_| rendered(202, None, &BulkRetried::of(matched, queued)));
+        app.handle.keeping(keep).retry_dead_letters(Vec::new(), force).await?;
+        return Ok(Json(BulkRetried::of(matched, queued)));
     }
     let going = tokio::spawn(async move {
         let (mut queued, mut chunks) = (0, ids.chunks(CHUNK).peekable());
@@ -181,7 +183,10 @@ pub(super) async fn purge(
 ) -> Result<Json<Purged>, Problem> {
     let ids = chosen(&app, choice.try_into()?).await?;
     if dry_run.unwrap_or(false) {
-        return Ok(Json(Purged { deleted: ids.len() }));
+        let deleted = ids.len();
+        let keep = keeper.keep(move |_| rendered(200, None, &Purged { deleted }));
+        app.handle.keeping(keep).delete_dead_letters(Vec::new()).await?;
+        return Ok(Json(Purged { deleted }));
     }
     let going = tokio::spawn(async move {
         let (mut deleted, mut chunks) = (0, ids.chunks(CHUNK).peekable());
@@ -199,6 +204,18 @@ pub(super) async fn purge(
         }
     });
     going.await.map_err(Problem::internal)?
+}
+
+/// How many of `ids` a retry would not pass over.
+fn would_retry(app: &App, ids: &[DeadLetterId], force: bool) -> Result<usize, Problem> {
+    let views = app.handle.views();
+    let mut many = 0;
+    for id in ids {
+        let Some(letter) = views.dead_letter(*id).map_err(Problem::storage)? else { continue };
+        let delivery = views.delivery(letter.delivery).map_err(Problem::storage)?;
+        many += usize::from(delivery.is_some_and(|delivery| delivery.may_be_redelivered(force)));
+    }
+    Ok(many)
 }
 
 async fn chosen(app: &Shared, filter: LetterFilter) -> Result<Vec<DeadLetterId>, Problem> {

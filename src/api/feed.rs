@@ -62,8 +62,9 @@ pub(super) async fn read(
     }
     let read = blocking(&app, move |app| {
         let log = app.handle.log();
-        let head = log.tail();
-        log.events(Seq(after), limit).map(|events| (events, head)).map_err(Problem::storage)
+        let events = log.events(Seq(after), limit).map_err(Problem::storage)?;
+        // Asked last, so that it is never before the events.
+        Ok((events, log.tail()))
     });
     let (events, head) = read.await?;
     let last_seq = events.last().map_or(after, |event| event.seq.0);

@@ -49,8 +49,11 @@ impl LetterFilter {
 
     fn classes(&self) -> Vec<Class> {
         let kinds = EventKind::ALL.into_iter().filter(|kind| self.kind.is_none_or(|wanted| wanted == *kind));
-        let resolved = [false, true].into_iter().filter(|is| self.resolved.is_none_or(|wanted| wanted == *is));
-        kinds.flat_map(|kind| resolved.clone().map(move |resolved| Class::letters(kind, resolved))).collect()
+        let class = |kind| match self.resolved {
+            Some(resolved) => Class::letters(kind, resolved),
+            None => Class::letters_of(kind),
+        };
+        kinds.map(class).collect()
     }
 }
 

@@ -4,10 +4,17 @@
 
 mod auth;
 mod batches;
+mod bulk;
 mod dead_letters;
+mod deliveries;
 mod description;
 mod entry;
+mod expiry;
 mod failing;
+mod feed;
 mod fixture;
+mod idempotency;
+mod lists;
+mod metrics;
 mod validation;
 mod wire;
