@@ -24,11 +24,11 @@ pub(super) trait Body: DeserializeOwned + JsonSchema + Send {
 pub(super) fn generator(for_answers: bool) -> SchemaGenerator {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
-    let settings = match for_answers {
-        true => settings.for_serialize(),
-        false => settings.for_deserialize().with_transform(RecursiveTransform(close)),
-    };
-    settings.into_generator()
+    if for_answers {
+        settings.for_serialize().into_generator()
+    } else {
+        settings.for_deserialize().with_transform(RecursiveTransform(close)).into_generator()
+    }
 }
 
 /// Says of an object what [`read`] makes of it: fields that it does not name are refused.
