@@ -103,6 +103,7 @@ def fuzz(server, directory, options):
     paths = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "fuzz_hooks", "PYTHONPATH": paths, "NO_PROXY": "*"}
     environment |= {"FUZZ_SERVER": server.url, "FUZZ_KEY": KEY, "FUZZ_SEED": str(options.seed)}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return subprocess.run(command, cwd=directory, env=environment).returncode
 
 
