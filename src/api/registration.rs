@@ -78,10 +78,13 @@ schema::body!(NewReport);
 #[derive(Deserialize, JsonSchema)]
 struct NewCounts {
     /// All of them.
+    #[schemars(range(max = u64::MAX))]
     total: Option<u64>,
     /// Ended well.
+    #[schemars(range(max = u64::MAX))]
     completed: Option<u64>,
     /// Ended badly.
+    #[schemars(range(max = u64::MAX))]
     failed: Option<u64>,
 }
 

@@ -162,7 +162,10 @@ fn wrong_type(path: &str, expected: &str, value: &Value) -> Problem {
     let got = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
-        // One that is too large for a whole number was read as a fraction.
+        // What is whole and fits into an integer was read as one.
+        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+            "a number too far from 0"
+        }
         Value::Number(number) if number.is_f64() => "a fraction",
         Value::Number(number) if number.as_i64().is_some_and(|number| number < 0) => "a negative number",
         Value::Number(number) if !number.is_i64() => "a number from 2^63 on",
@@ -249,6 +252,12 @@ mod tests {
                 "count",
                 "invalid_type",
                 "count must be a whole number from 0 on, not a negative number",
+            ),
+            (
+                json!({"count": 1e20}),
+                "count",
+                "invalid_type",
+                "count must be a whole number from 0 on, not a number too far from 0",
             ),
             (
                 json!({"line": 1_u64 << 63}),

@@ -168,6 +168,7 @@ fn bodies_are_described_as_they_are_read() {
         (&batch, json!({"output_expires_after": {"anchor": "created_at"}})),
         (&batch, at("https://a@b.example/")),
         (&batch, at("https://b.example/#a")),
+        (&batch, json!({"request_counts": {"total": 1e20}})),
         (&report, json!({"errors": [{"text": "x"}]})),
     ] {
         assert!(!schema.is_valid(&body), "{body}");
