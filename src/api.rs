@@ -163,7 +163,11 @@ pub fn description() -> serde_json::Value {
 
 /// What serves them.
 fn router(app: Shared) -> Router {
-    let (routes, description) = routes().finish();
+    let (routes, mut description) = routes().finish();
+    if !app.options.keys.is_empty() {
+        // In general a key may be needed; here one is.
+        description["security"] = serde_json::json!([{"key": []}]);
+    }
     app.description.get_or_init(|| Bytes::from(description.to_string()));
     routes
         .fallback(async || Problem::no_such_path())

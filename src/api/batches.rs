@@ -39,7 +39,7 @@ pub(super) struct Look {
 
 impl FromQuery for Look {
     fn take(query: &mut Query) -> Result<Self, Problem> {
-        Ok(Self { at: query.number("at", 0..=u64::MAX)? })
+        Ok(Self { at: query.position("at")? })
     }
 }
 

@@ -83,7 +83,7 @@ impl FromQuery for Listing {
             since: query.time("since")?,
             until: query.time("until")?,
         };
-        Ok(Self { limit: query.limit(100, 1000)?, offset: query.number("offset", 0..=u64::MAX)?.unwrap_or(0), filter })
+        Ok(Self { limit: query.limit(100, 1000)?, offset: query.position("offset")?.unwrap_or(0), filter })
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Reading {
 impl FromQuery for Reading {
     fn take(query: &mut Query) -> Result<Self, Problem> {
         Ok(Self {
-            after: query.number("after", 0..=u64::MAX)?.unwrap_or(0),
+            after: query.position("after")?.unwrap_or(0),
             limit: query.limit(100, 1000)?,
             wait: query.number("wait", 0..=30)?.unwrap_or(0),
         })

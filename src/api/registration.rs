@@ -1,7 +1,9 @@
 //! What a client says of a batch, read from JSON into the words of the domain.
 //!
 //! Here are types and names only; bounds are the domain's, which names the field as well. The bounds that stand here as
-//! attributes are for the description, and a test holds the two together.
+//! attributes are for the description: whatever is outside of them is refused. What a schema can't say (a sum of lengths,
+//! a time of at most ten years) it leaves open, and the text beside it says. `tests/python/fuzz_api.py` holds the two
+//! together.
 
 use std::collections::BTreeMap;
 
@@ -76,10 +78,13 @@ schema::body!(NewReport);
 #[derive(Deserialize, JsonSchema)]
 struct NewCounts {
     /// All of them.
+    #[schemars(range(max = u64::MAX))]
     total: Option<u64>,
     /// Ended well.
+    #[schemars(range(max = u64::MAX))]
     completed: Option<u64>,
     /// Ended badly.
+    #[schemars(range(max = u64::MAX))]
     failed: Option<u64>,
 }
 
@@ -90,7 +95,7 @@ struct OutputExpiresAfter {
     #[schemars(schema_with = "anchor")]
     anchor: String,
     /// Seconds.
-    #[serde(default, deserialize_with = "schema::nearest")]
+    #[serde(deserialize_with = "schema::nearest")]
     #[schemars(with = "i64", range(min = 1))]
     seconds: Option<i64>,
 }
@@ -99,7 +104,7 @@ struct OutputExpiresAfter {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum NewErrors {
-    Bare(#[schemars(length(max = 16))] Vec<NewError>),
+    Bare(#[schemars(length(max = 256))] Vec<NewError>),
     List(ErrorList),
 }
 
@@ -111,25 +116,25 @@ struct ErrorList {
     #[schemars(schema_with = "list")]
     object: Option<String>,
     /// The errors.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 256))]
     data: Vec<NewError>,
 }
 
-/// One of a job's errors.
+/// One of a job's errors. All of them together take at most 4 KiB, with 16 bytes for each.
 #[derive(Deserialize, JsonSchema)]
 struct NewError {
     /// A code that programs know.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     code: Option<String>,
     /// The line of the input file.
     #[serde(default, deserialize_with = "schema::nearest")]
     #[schemars(with = "Option<i64>")]
     line: Option<i64>,
     /// What was wrong.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     message: Option<String>,
     /// The field that was wrong.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     param: Option<String>,
 }
 
@@ -165,7 +170,7 @@ fn id(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn window(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": ["string", "null"], "pattern": "^[1-9][0-9]{0,2}[smhd]$"})
+    json_schema!({"type": ["string", "null"], "pattern": "^[0-9]{1,9}[smhd]$"})
 }
 
 fn metadata(_: &mut SchemaGenerator) -> Schema {
@@ -189,7 +194,9 @@ fn list(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn url(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2048})
+    // Not `format: uri`: what the WHATWG's URL standard repairs without changing where it leads is taken (`https://ä.example/`).
+    let pattern = r"^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\ ]+([/?][^#\\ ]*)?$";
+    json_schema!({"type": "string", "pattern": pattern, "maxLength": 2048})
 }
 
 fn events(_: &mut SchemaGenerator) -> Schema {
