@@ -113,10 +113,12 @@ impl<'a> Views<'a> {
 
     /// A delivery.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, LogError> {
-        // A redelivery may move it back to the queue between two looks, so that is where the last look goes.
-        for key in [rows::queue_key(id), rows::delivery_key(id), rows::queue_key(id)] {
-            if let Some(delivery) = self.row(&key)? {
-                return Ok(Some(delivery));
+        // Commits may move it from the queue and back between two looks; each takes longer than a look.
+        for _ in 0..3 {
+            for key in [rows::queue_key(id), rows::delivery_key(id)] {
+                if let Some(delivery) = self.row(&key)? {
+                    return Ok(Some(delivery));
+                }
             }
         }
         Ok(None)

@@ -3,6 +3,8 @@
 //! A bulk request is not one transaction. Whoever asked may go away, and it goes on; when the process ends in the middle,
 //! the same request again does the rest, for what is on its way already is passed over.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -16,11 +18,14 @@ use super::{App, Shared, blocking, schema};
 use crate::domain::id::{DeadLetterId, JobId};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::EventKind;
-use crate::runtime::Answer;
+use crate::runtime::{Answer, Error, Kept, Rendered, Reply};
 use crate::views::LetterFilter;
 
 /// Dead letters in one commit.
 const CHUNK: usize = 256;
+
+/// How long to leave a full queue alone.
+const BUSY: Duration = Duration::from_millis(50);
 
 /// Which dead letters are meant: at least one of these.
 #[derive(Deserialize, JsonSchema)]
@@ -155,23 +160,10 @@ pub(super) async fn retry(
         app.handle.keeping(keep).retry_dead_letters(Vec::new(), force).await?;
         return Ok(Json(BulkRetried::of(matched, queued)));
     }
-    let going = tokio::spawn(async move {
-        let (mut queued, mut chunks) = (0, ids.chunks(CHUNK).peekable());
-        let mut keeper = Some(keeper);
-        loop {
-            let chunk = chunks.next().unwrap_or_default().to_vec();
-            // The answer is kept with the last commit: until then there is none.
-            let keeper = if chunks.peek().is_none() { keeper.take() } else { None };
-            let keep = keeper.and_then(|keeper| {
-                keeper.keep(move |answer| rendered(202, None, &BulkRetried::of(matched, queued + many(answer)?)))
-            });
-            queued += app.handle.keeping(keep).retry_dead_letters(chunk, force).await?;
-            if chunks.peek().is_none() {
-                return Ok(Json(BulkRetried::of(matched, queued)));
-            }
-        }
-    });
-    going.await.map_err(Problem::internal)?
+    let send = move |handle: Kept<'_>, chunk| handle.retry_dead_letters(chunk, force);
+    let render = move |queued| rendered(202, None, &BulkRetried::of(matched, queued));
+    let going = tokio::spawn(in_chunks(app, ids, keeper, send, render));
+    Ok(Json(BulkRetried::of(matched, going.await.map_err(Problem::internal)??)))
 }
 
 /// `POST /v1/webhooks/dead-letter/purge`
@@ -188,22 +180,40 @@ pub(super) async fn purge(
         app.handle.keeping(keep).delete_dead_letters(Vec::new()).await?;
         return Ok(Json(Purged { deleted }));
     }
-    let going = tokio::spawn(async move {
-        let (mut deleted, mut chunks) = (0, ids.chunks(CHUNK).peekable());
-        let mut keeper = Some(keeper);
-        loop {
-            let chunk = chunks.next().unwrap_or_default().to_vec();
-            let keeper = if chunks.peek().is_none() { keeper.take() } else { None };
-            let keep = keeper.and_then(|keeper| {
-                keeper.keep(move |answer| rendered(200, None, &Purged { deleted: deleted + many(answer)? }))
-            });
-            deleted += app.handle.keeping(keep).delete_dead_letters(chunk).await?;
-            if chunks.peek().is_none() {
-                return Ok(Json(Purged { deleted }));
+    let send = |handle: Kept<'_>, chunk| handle.delete_dead_letters(chunk);
+    let render = |deleted| rendered(200, None, &Purged { deleted });
+    let going = tokio::spawn(in_chunks(app, ids, keeper, send, render));
+    Ok(Json(Purged { deleted: going.await.map_err(Problem::internal)?? }))
+}
+
+/// Hands `ids` to the engine some hundred at a time, and says how many it was carried out on. The answer that `render` makes
+/// of that is kept with the last commit: until then there is none.
+async fn in_chunks(
+    app: Shared,
+    ids: Vec<DeadLetterId>,
+    keeper: Keeper,
+    send: impl Fn(Kept<'_>, Vec<DeadLetterId>) -> Reply<usize>,
+    render: impl Fn(usize) -> Result<Rendered, Problem> + Copy + Send + Sync + 'static,
+) -> Result<usize, Problem> {
+    let (mut done, mut keeper) = (0, Some(keeper));
+    let mut chunks = ids.chunks(CHUNK).peekable();
+    let mut is_first = true;
+    loop {
+        let chunk = chunks.next().unwrap_or_default();
+        let last = if chunks.peek().is_none() { keeper.take() } else { None };
+        let keep = last.and_then(|keeper| keeper.keep(move |answer| render(done + many(answer)?)));
+        done += loop {
+            match send(app.handle.keeping(keep.clone()), chunk.to_vec()).await {
+                // What was begun is gone on with.
+                Err(Error::Overloaded) if !is_first => tokio::time::sleep(BUSY).await,
+                answered => break answered?,
             }
+        };
+        is_first = false;
+        if chunks.peek().is_none() {
+            return Ok(done);
         }
-    });
-    going.await.map_err(Problem::internal)?
+    }
 }
 
 /// How many of `ids` a retry would not pass over.

@@ -108,7 +108,7 @@ pub(super) async fn list(
         blocking(&app, move |app| app.handle.views().letter_page(&filter, offset, limit).map_err(Problem::storage));
     let page = read.await?;
     let data: Vec<_> = page.letters.iter().map(LetterObject::from).collect();
-    let has_more = offset.saturating_add(data.len() as u64) < page.total && data.len() == limit;
+    let has_more = offset.saturating_add(limit as u64) < page.total;
     Ok(Json(LetterList { object: "list", data, has_more, total: page.total }))
 }
 

@@ -104,6 +104,7 @@ fn a_terminal_batch_never_changes() {
     for report in [json!({"status": "completed"}), json!({"request_counts": {"failed": 1}})] {
         let answer = api.patch("/v1/batches/t", &report);
         answer.expect_problem(409, "illegal_transition", Value::Null);
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "OpenAI's clients are told that it is in vain");
     }
     api.post_nothing("/v1/batches/t/cancel").expect_problem(409, "illegal_transition", Value::Null);
     api.patch("/v1/batches/t", &json!({"status": "failed"})).expect(200);
