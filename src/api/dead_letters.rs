@@ -138,7 +138,8 @@ fn whole(app: &App, id: DeadLetterId) -> Result<WholeLetter, Problem> {
     let letter = letter.ok_or_else(|| Problem::from(Rejection::not_found("dead letter", id)))?;
     let payload = views.payload(letter.delivery).map_err(Problem::storage)?;
     let payload = payload.map(String::from_utf8).transpose().map_err(Problem::storage)?;
-    let attempt_history = attempts::all(app, &letter.job, letter.delivery)?;
+    let delivery = views.delivery(letter.delivery).map_err(Problem::storage)?;
+    let attempt_history = delivery.map(|delivery| attempts::all(app, &delivery)).transpose()?.unwrap_or_default();
     Ok(WholeLetter { letter: LetterObject::from(&letter), payload, attempt_history })
 }
 

@@ -122,7 +122,7 @@ pub(super) async fn show(
 fn whole(app: &App, id: DeliveryId) -> Result<DeliveryObject, Problem> {
     let delivery = app.handle.views().delivery(id).map_err(Problem::storage)?;
     let delivery = delivery.ok_or_else(|| Problem::from(Rejection::not_found("delivery", id)))?;
-    Ok(DeliveryObject { attempts: attempts::all(app, &delivery.job, id)?, ..DeliveryObject::from(&delivery) })
+    Ok(DeliveryObject { attempts: attempts::all(app, &delivery)?, ..DeliveryObject::from(&delivery) })
 }
 
 /// The query of a resend.

@@ -228,3 +228,25 @@ fn lists_are_walked_newest_first() {
     assert_eq!(walk("limit=2&status=completed"), (completed, 3));
     assert_eq!(walk("status=expired"), (Vec::new(), 1));
 }
+
+#[test]
+fn a_history_is_read_in_pages() {
+    let api = Api::start();
+    api.post("/v1/batches", &json!({"id": "long"})).expect(200);
+    for completed in 1..=9 {
+        api.patch("/v1/batches/long", &json!({"request_counts": {"completed": completed}})).expect(200);
+    }
+    let whole = api.get("/v1/batches/long/history").expect(200).body;
+    assert_eq!((whole["data"].as_array().unwrap().len(), &whole["has_more"]), (10, &json!(false)));
+    let (mut read, mut after) = (Vec::new(), 0);
+    loop {
+        let page = api.get(&format!("/v1/batches/long/history?limit=4&after={after}")).expect(200).body;
+        read.extend(page["data"].as_array().unwrap().clone());
+        after = read.last().unwrap()["seq"].as_u64().unwrap();
+        if page["has_more"] == false {
+            break;
+        }
+    }
+    assert_eq!(Value::Array(read), whole["data"]);
+    api.get("/v1/batches/long/history?limit=1001").expect_problem(422, "invalid_parameter", "limit");
+}

@@ -158,3 +158,17 @@ fn a_clock_that_is_set_back_keeps_answers_longer_and_never_shorter() {
     settle(&mut engine, earlier.plus(DAY));
     assert_eq!((kept(&log, 1, earlier.plus(DAY)), rows(&log)), (Some((10, b'a')), 2));
 }
+
+#[test]
+fn an_answer_that_is_damaged_is_forgotten_and_written_over_like_any_other() {
+    let mut log = MemoryLog::new();
+    let mut engine = open(&log, at(0));
+    engine.step(at(5), vec![keeping(1, "a", 10), keeping(2, "b", 10)], 9).unwrap();
+    for number in [1, 2] {
+        log.damage_row(&[&b"k"[..], &key(number), &[0]].concat(), |sealed| *sealed.last_mut().unwrap() ^= 1);
+    }
+    engine.step(at(6), vec![keeping(2, "c", 10)], 9).unwrap();
+    assert_eq!(kept(&log, 2, at(6)), Some((10, b'c')));
+    settle(&mut engine, next_day(6));
+    assert_eq!(rows(&log), 0);
+}

@@ -266,3 +266,24 @@ fn a_batch_is_shown_as_it_was_at_every_position() {
     api.get("/v1/batches/b?at=-1").expect_problem(422, "invalid_parameter", "at");
     api.get("/v1/batches/b?at=").expect_problem(422, "invalid_parameter", "at");
 }
+
+#[test]
+fn a_page_is_bounded_in_bytes_too() {
+    let api = Api::start();
+    let metadata: serde_json::Map<_, _> =
+        (0..16).map(|n| (format!("{n:02}{}", "k".repeat(62)), Value::String("\u{1d11e}".repeat(512)))).collect();
+    for n in 0..40 {
+        api.post("/v1/batches", &json!({"id": format!("large-{n}"), "metadata": metadata})).expect(200);
+    }
+    let (mut after, mut pages, mut seen) = (0, 0, 0);
+    loop {
+        let page = api.get(&format!("/v1/log?limit=1000&after={after}")).expect(200).body;
+        assert!(page.to_string().len() < 3 * 1024 * 1024);
+        seen += page["data"].as_array().unwrap().len();
+        (after, pages) = (page["last_seq"].as_u64().unwrap(), pages + 1);
+        if page["has_more"] == false {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), (40, 2));
+}

@@ -384,6 +384,14 @@ impl Interrupted<'_> {
 }
 
 impl LogReader for Interrupted<'_> {
+    fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError> {
+        self.read().neighbours(seq)
+    }
+
+    fn keys(&self, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        self.read().keys(prefix, limit)
+    }
+
     fn tail(&self) -> Seq {
         self.reader.tail()
     }

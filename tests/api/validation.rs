@@ -181,7 +181,7 @@ fn queries_are_checked() {
         ("/v1/batches?status=done".into(), "invalid_parameter", "status"),
         ("/v1/batches?offset=1".into(), "unknown_parameter", "offset"),
         ("/v1/batches/q?verbose=1".into(), "unknown_parameter", "verbose"),
-        ("/v1/batches/q/history?limit=1".into(), "unknown_parameter", "limit"),
+        ("/v1/batches/q/history?offset=1".into(), "unknown_parameter", "offset"),
         (format!("{letters}?limit=1001"), "invalid_parameter", "limit"),
         (format!("{letters}?offset=-1"), "invalid_parameter", "offset"),
         (format!("{letters}?event=typo"), "invalid_parameter", "event"),
