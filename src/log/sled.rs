@@ -21,8 +21,9 @@ use crate::clock;
 use crate::domain::event::Envelope;
 use crate::domain::id::Seq;
 
-/// Memory that sled may use for pages, in bytes.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Memory that sled may use for pages, in bytes, as far as it counts them: what it holds comes to some 50 MB. Pages are read
+/// from the operating system's cache nearly as fast; at 64 MiB it held 160 MB, and lists were read no faster.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Large enough that no value up to [`MAX_VALUE`](super::MAX_VALUE) is kept in a file of its own.
 const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
