@@ -115,15 +115,19 @@ impl Api {
     }
 
     pub fn start_with(api_options: ApiOptions) -> Self {
-        let transport = Arc::new(Scripted::new());
         let mut options = Options::default();
         options.engine.policy.max_attempts = 1;
         options.engine.pacing.failures = None;
+        Self::run(api_options, &options)
+    }
+
+    pub fn run(api_options: ApiOptions, options: &Options) -> Self {
+        let transport = Arc::new(Scripted::new());
         let memory = MemoryLog::new();
         let log = memory.reopen();
         let faults = Arc::new(Faults::default());
         let gated = Gated { log: memory, faults: Arc::clone(&faults) };
-        let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, &options).unwrap();
+        let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, options).unwrap();
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let (told, address) = mpsc::channel();

@@ -5,6 +5,7 @@
 mod auth;
 mod batches;
 mod dead_letters;
+mod deliveries;
 mod description;
 mod entry;
 mod failing;
