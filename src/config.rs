@@ -76,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) pause_after: u32,
     /// The longest such pause.
     pub(crate) longest_pause: Duration,
+    /// How often one job's progress is told, at most; zero for every report.
+    pub(crate) progress_interval: Duration,
     /// The largest body, in bytes.
     pub(crate) body_limit: usize,
     /// How long a body may take to arrive.
@@ -158,6 +160,12 @@ impl Config {
             rate_limit: read.one("rate_limit", |o| o.rate_limit.as_ref(), "0", number(0..=1000))?,
             pause_after: read.one("pause_after", |o| o.pause_after.as_ref(), "10", number(0..=1000))?,
             longest_pause: read.one("longest_pause", |o| o.longest_pause.as_ref(), "1m", duration(patience.clone()))?,
+            progress_interval: read.one(
+                "progress_interval",
+                |o| o.progress_interval.as_ref(),
+                "1s",
+                duration(Duration::ZERO..=hour),
+            )?,
             body_limit: read.one("body_limit", |o| o.body_limit.as_ref(), "1MiB", size(1024..=16 << 20))?,
             body_deadline: read.one(
                 "body_deadline",

@@ -37,12 +37,14 @@ mod at_hand;
 mod exchange;
 mod ids;
 mod keeping;
+mod progress;
 pub mod replay;
 mod replies;
 
 pub use exchange::{Answer, Asked, EngineError, Input, Keep, Render, Rendered, Retried, Settings, Step, Ticket, When};
 use ids::DeliveryIds;
 use keeping::Keeping;
+use progress::ProgressPace;
 use replies::Waiting;
 
 /// How many jobs and deliveries are kept at hand between steps; beyond that all are let go, for their rows can bring
@@ -60,6 +62,7 @@ pub struct Engine {
     settings: Settings,
     state: State,
     schedule: Schedule,
+    progress: ProgressPace,
     expiries: BTreeSet<(Timestamp, JobId)>,
     secrets: Secrets,
     ids: DeliveryIds,
@@ -101,6 +104,7 @@ impl Engine {
         let mut engine = Self {
             state: State::new(settings.policy),
             schedule: Schedule::new(settings.pacing),
+            progress: ProgressPace::new(settings.progress_interval),
             expiries: BTreeSet::new(),
             ids: DeliveryIds::new(entropy),
             waiting: HashMap::new(),
@@ -145,7 +149,9 @@ impl Engine {
     /// durable is known once another engine was opened on the log.
     pub fn step(&mut self, now: Timestamp, inputs: Vec<Input>, slots: usize) -> Result<Step, EngineError> {
         if now < self.last_now {
-            self.schedule.set_back(self.last_now.since(now));
+            let jump = self.last_now.since(now);
+            self.schedule.set_back(jump);
+            self.progress.set_back(jump);
         }
         self.last_now = now;
         // Before anything is kept: what is forgotten may be under a key that an input uses again.
@@ -302,8 +308,8 @@ impl Engine {
                 DeliveryState::Pending { .. } if is_urgent => {
                     self.schedule.hurry(delivery.id, &authority(&delivery.url));
                 }
-                DeliveryState::Pending { due } => self.schedule.wait(delivery.id, &authority(&delivery.url), due),
-                DeliveryState::InFlight => {}
+                DeliveryState::Pending { due } => self.line_up(delivery.id, due),
+                DeliveryState::InFlight => self.progress.began(delivery, envelope.at),
                 _ => self.schedule.remove(delivery.id),
             }
         }

@@ -93,6 +93,7 @@ fn runtime(config: &Config, global_secret: Option<Secret>) -> Options {
         longest_pause: config.longest_pause,
         rate: (config.rate_limit > 0).then_some(Rate { per_second: config.rate_limit }),
     };
+    options.engine.progress_interval = config.progress_interval;
     let policy = &mut options.engine.policy;
     policy.allow_http = config.dev || config.allow_http;
     policy.max_attempts = config.max_retries;
@@ -190,6 +191,7 @@ mod tests {
             ("HOOKLEDGER_RATE_LIMIT", "54"),
             ("HOOKLEDGER_PAUSE_AFTER", "55"),
             ("HOOKLEDGER_LONGEST_PAUSE", "56s"),
+            ("HOOKLEDGER_PROGRESS_INTERVAL", "57s"),
             ("HOOKLEDGER_QUEUE", "50"),
             ("HOOKLEDGER_SHUTDOWN_GRACE", "51s"),
         ])
@@ -205,7 +207,7 @@ mod tests {
         assert_eq!((runtime.workers, api.body_bytes), (44, 4600));
         let pacing =
             Pacing { slots: 45, failures: Some(55), longest_pause: secs(56), rate: Some(Rate { per_second: 54 }) };
-        assert_eq!(engine.pacing, pacing);
+        assert_eq!((engine.pacing, engine.progress_interval), (pacing, secs(57)));
         assert_eq!((api.connections_per_peer, api.write_deadline), (Some(52), secs(53)));
         assert_eq!((api.body_deadline, api.head_deadline, api.connections), (secs(47), secs(48), 49));
         assert_eq!((runtime.queue, api.grace, runtime.grace), (50, secs(51), secs(51)));

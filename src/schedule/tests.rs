@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod pacing;
+
 const A: &str = "https://a.example:443";
 const B: &str = "https://b.example:443";
 

@@ -59,7 +59,8 @@ fn a_delivery_shows_what_it_is_and_what_came_of_it() {
     });
     let expected = json!({
         "id": id, "batch_id": "d", "event": "completed", "url": HOOK, "status": "delivered", "created_at": made,
-        "delivered_at": end, "max_attempts": 1, "next_attempt_at": null, "dead_letter_id": null, "attempts": [attempt],
+        "delivered_at": end, "max_attempts": 1, "next_attempt_at": null, "waiting": null,
+        "dead_letter_id": null, "attempts": [attempt],
     });
     assert_eq!(delivery, expected);
     let list = api.get(DELIVERIES).expect(200).body;

@@ -124,14 +124,23 @@ impl Api {
 
     /// Starts it on a store that may have been in use before.
     pub fn start_on(store: &MemoryLog, api_options: ApiOptions) -> Self {
-        let transport = Arc::new(Scripted::new());
         let mut options = Options::default();
         options.engine.policy.max_attempts = 1;
         options.engine.pacing.failures = None;
+        Self::start_as(store, api_options, &options)
+    }
+
+    /// Starts it with other options.
+    pub fn run(api_options: ApiOptions, options: &Options) -> Self {
+        Self::start_as(&MemoryLog::new(), api_options, options)
+    }
+
+    fn start_as(store: &MemoryLog, api_options: ApiOptions, options: &Options) -> Self {
+        let transport = Arc::new(Scripted::new());
         let (memory, log) = (store.reopen(), store.reopen());
         let faults = Arc::new(Faults::default());
         let gated = Gated { log: memory, faults: Arc::clone(&faults) };
-        let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, &options).unwrap();
+        let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, options).unwrap();
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let (told, address) = mpsc::channel();

@@ -17,4 +17,5 @@ mod idempotency;
 mod lists;
 mod metrics;
 mod validation;
+mod waiting;
 mod wire;
