@@ -194,8 +194,12 @@ fn figures() {
             }
         }
     }
-    all.values_mut().for_each(|latencies| latencies.sort_unstable());
-    all.iter().for_each(|(name, latencies)| show(&format!("all runs, {name}"), latencies));
+    for latencies in all.values_mut() {
+        latencies.sort_unstable();
+    }
+    for (name, latencies) in &all {
+        show(&format!("all runs, {name}"), latencies);
+    }
     for other in ["alone", "beside healthy"] {
         let ratio = |percent| percentile(&all["beside failing"], percent) / percentile(&all[other], percent);
         println!("beside failing to {other}: p50 {:.2}, p99 {:.2}, max {:.2}", ratio(50), ratio(99), ratio(100));
