@@ -33,6 +33,7 @@ mod connection;
 mod dead_letters;
 mod deliveries;
 mod describe;
+mod destinations;
 mod entry;
 mod events;
 mod farewell;
@@ -56,6 +57,7 @@ mod suggestion;
 mod upload;
 mod wire;
 
+pub use destinations::Destinations;
 pub use keys::{InvalidKey, Keys};
 pub use server::serve;
 
@@ -64,6 +66,8 @@ pub use server::serve;
 pub struct ApiOptions {
     /// One of these is to be presented. Without any, everybody who reaches a loopback address may ask.
     pub keys: Keys,
+    /// Where webhooks may be registered to go.
+    pub destinations: Destinations,
     /// How long the answer to a wrong key waits. It holds up nobody else.
     pub wrong_key_delay: Duration,
     /// The largest body, in bytes. A larger one is refused before it is read, where its length is announced.
@@ -89,6 +93,7 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             keys: Keys::default(),
+            destinations: Destinations::default(),
             wrong_key_delay: Duration::from_millis(250),
             body_bytes: 1024 * 1024,
             body_deadline: Duration::from_secs(10),

@@ -29,6 +29,13 @@ pub(super) async fn create(
     JsonBody(body): JsonBody<NewBatch>,
 ) -> Result<Versioned<BatchObject>, Problem> {
     let Registration { id, spec, secret, url_param } = body.try_into()?;
+    // What is no URL at all the engine refuses, in its own words.
+    if let Some(webhook) = spec.webhook.as_ref().filter(|webhook| webhook.check(true).is_ok()) {
+        let why = app.options.destinations.check(&webhook.url);
+        why.map_err(|why| {
+            Problem::invalid(url_param, "invalid_url", format!("{url_param} can't be delivered to: {why}"))
+        })?;
+    }
     let registered = app.handle.keeping(keeper.keep(kept)).register(id, spec, secret).await;
     let job = registered.map_err(|error| Problem::from(error).renamed("webhook.url", url_param))?;
     Ok(shown(&job))

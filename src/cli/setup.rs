@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::Failed;
-use crate::api::{ApiOptions, Keys};
+use crate::api::{ApiOptions, Destinations, Keys};
 use crate::config::{self, Config};
 use crate::runtime::Options;
 use crate::schedule::{Pacing, Rate};
@@ -59,10 +59,11 @@ impl Setup {
             warnings.push(format!("{origin}: the secret can be guessed: use {GOOD_SECRET_BYTES} bytes or more"));
         }
         check_exposure(config.listen, config.origin("listen"), &keys)?;
+        let transport = transport(&config)?;
         Ok(Self {
-            api: api(&config, keys),
+            api: ApiOptions { destinations: destinations(&transport.guard), ..api(&config, keys) },
             runtime: runtime(&config, secret),
-            transport: transport(&config)?,
+            transport,
             config,
             warnings,
         })
@@ -101,6 +102,12 @@ fn runtime(config: &Config, global_secret: Option<Secret>) -> Options {
     policy.backoff.base = config.backoff_base;
     policy.backoff.cap = config.backoff_cap;
     options
+}
+
+/// What the guard will refuse at every attempt is refused at once.
+fn destinations(guard: &Guard) -> Destinations {
+    let guard = guard.clone();
+    Destinations::new(move |url| guard.parse(url).map(drop).map_err(|blocked| blocked.to_string()))
 }
 
 /// Where deliveries may go, and how.
@@ -162,7 +169,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_library() {
         let setup = of(&[]).unwrap();
-        assert_eq!(format!("{:?}", setup.api), format!("{:?}", ApiOptions::default()));
+        let api = ApiOptions { destinations: Destinations::default(), ..setup.api.clone() };
+        assert_eq!(format!("{api:?}"), format!("{:?}", ApiOptions::default()));
         assert_eq!(format!("{:?}", setup.runtime), format!("{:?}", Options::default()));
         let own = Guard { own_address: Some(setup.config.listen), ..Guard::default() };
         let own = UreqSettings { guard: own, ..UreqSettings::default() };
