@@ -38,6 +38,7 @@ mod exchange;
 mod ids;
 mod keeping;
 mod progress;
+mod remake;
 pub mod replay;
 mod replies;
 
@@ -98,7 +99,7 @@ impl Engine {
         entropy: [u8; 32],
         now: Timestamp,
     ) -> Result<Self, EngineError> {
-        replay::make_rows_current(&mut *log)?;
+        remake::make_rows_current(&mut *log)?;
         let reader = log.reader();
         let (secrets, key_row) = Secrets::open(&*reader, ids::derive(entropy, b"secrets"))?;
         let mut engine = Self {

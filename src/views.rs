@@ -58,6 +58,12 @@ pub fn version_row() -> RowWrite {
     rows::put(VERSION_ROW.to_vec(), vec![VERSION])
 }
 
+/// The row that takes that back.
+#[must_use]
+pub fn no_version_row() -> RowWrite {
+    rows::remove(VERSION_ROW.to_vec())
+}
+
 /// Which deliveries are meant. What is left out matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
