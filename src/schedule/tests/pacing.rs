@@ -9,7 +9,7 @@ const LANES: [&str; 3] = ["https://a:1", "https://b:1", "http://a:1"];
 const DAY: i64 = 86_400_000;
 
 /// What may happen to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Wait {
         id: u128,
@@ -292,7 +292,7 @@ fn what_is_urgent_starts_as_soon_as_a_slot_of_a_paused_destination_is_free() {
     }
     assert_eq!(ids(schedule.due(at(0), 9)), [1, 2]);
     schedule.hurry(d(7), A);
-    schedule.learn(d(1), Sign::Busy(Some(Duration::from_secs(60))), at(10));
+    schedule.learn(d(1), Sign::Busy(Some(Duration::from_mins(1))), at(10));
     schedule.remove(d(1));
     assert!(schedule.is_ready());
     assert_eq!(ids(schedule.due(at(10), 9)), [7]);
@@ -320,7 +320,7 @@ fn what_was_superseded_while_its_destination_is_paused_is_not_kept() {
     let mut schedule = Schedule::new(Pacing { failures: Some(1), ..Pacing::default() });
     schedule.wait(d(0), A, at(0));
     schedule.due(at(0), 9);
-    schedule.learn(d(0), Sign::Busy(Some(Duration::from_secs(3600))), at(0));
+    schedule.learn(d(0), Sign::Busy(Some(Duration::from_hours(1))), at(0));
     for id in 1..10_000 {
         schedule.wait(d(id), A, at(1));
         assert_eq!(schedule.due(at(1), 9), []);
