@@ -161,52 +161,79 @@ fn the_healthy_one_gets_its_own_while_others_fail_and_they_get_theirs_once_they_
     assert_eq!(pending["data"].as_array().map(Vec::len), Some(0));
 }
 
-/// Seconds of one run, and runs of each kind.
-const SECONDS: u32 = 30;
-const RUNS: usize = 3;
+/// Seconds of one run, and runs of each kind, unless `HOOKLEDGER_RUNS` says otherwise: short ones in turn, so that what else
+/// the machine does is the same for all.
+const SECONDS: u32 = 15;
+const RUNS: usize = 5;
 
 #[test]
 #[ignore = "a measurement, to be run by name in a release build on a quiet machine"]
 fn figures() {
-    let settings =
-        [("HOOKLEDGER_MAX_RETRIES", "10"), ("HOOKLEDGER_TIMEOUT", "5s"), ("HOOKLEDGER_LONGEST_PAUSE", "10s")];
-    let mut all: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
-    for run in 1..=RUNS {
-        for (name, beside) in
-            [("alone", Beside::Nobody), ("beside failing", Beside::Failing), ("beside healthy", Beside::Healthy)]
-        {
-            let scene = Scene::start(beside, SECONDS, &settings);
-            scene.play();
-            let (threads, memory) = (scene.server.threads(), scene.server.memory());
-            let latencies = scene.latencies();
-            show(&format!("{run}, {name}"), &latencies);
-            println!("    {} threads, {} KiB", threads.unwrap_or_default(), memory.unwrap_or_default());
-            all.entry(name).or_default().extend(latencies);
-            if beside == Beside::Failing {
-                for name in ["hanging", "dead"] {
-                    let began = scene.attempts(name);
-                    let probes: Vec<_> = began.iter().rev().take(8).rev().map(|at| format!("{at:.1}")).collect();
-                    println!("    {name}: {} attempts, the last at {} s", began.len(), probes.join(", "));
-                }
-                println!("    at most {} in flight to the hanging one", scene.hanging.open().1);
-                scene.revive();
-                println!("    both live again, and got everything");
-            }
+    let kinds = [("alone", Beside::Nobody), ("beside failing", Beside::Failing), ("beside healthy", Beside::Healthy)];
+    let mut runs: BTreeMap<&str, Vec<[f64; 3]>> = BTreeMap::new();
+    let wanted = std::env::var("HOOKLEDGER_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
+    for run in 1..=wanted {
+        for (name, beside) in kinds {
+            let figures = measure(beside);
+            println!("{run}, {name}: {}", shown(figures));
+            runs.entry(name).or_default().push(figures);
         }
     }
-    for latencies in all.values_mut() {
-        latencies.sort_unstable();
-    }
-    for (name, latencies) in &all {
-        show(&format!("all runs, {name}"), latencies);
+    let medians: BTreeMap<&str, [f64; 3]> = runs.into_iter().map(|(name, runs)| (name, median(&runs))).collect();
+    for (name, figures) in &medians {
+        println!("median, {name}: {}", shown(*figures));
     }
     for other in ["alone", "beside healthy"] {
-        let ratio = |percent| percentile(&all["beside failing"], percent) / percentile(&all[other], percent);
-        println!("beside failing to {other}: p50 {:.2}, p99 {:.2}, max {:.2}", ratio(50), ratio(99), ratio(100));
+        let ratio = |which: usize| medians["beside failing"][which] / medians[other][which];
+        println!("beside failing to {other}: p50 {:.2}, p99 {:.2}, max {:.2}", ratio(0), ratio(1), ratio(2));
     }
 }
 
-fn show(what: &str, sorted: &[Duration]) {
-    let [p50, p99, max] = [50, 99, 100].map(|percent| percentile(sorted, percent));
-    println!("{what}: {} deliveries, p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms", sorted.len());
+/// One run: p50, p99 and the maximum of the healthy one's latencies.
+fn measure(beside: Beside) -> [f64; 3] {
+    let settings =
+        [("HOOKLEDGER_MAX_RETRIES", "10"), ("HOOKLEDGER_TIMEOUT", "5s"), ("HOOKLEDGER_LONGEST_PAUSE", "10s")];
+    let scene = Scene::start(beside, SECONDS, &settings);
+    let before = ticks();
+    scene.play();
+    let after = ticks();
+    let busy = 100.0 * (after.0 - before.0) / (after.1 - before.1);
+    let (threads, memory) = (scene.server.threads(), scene.server.memory());
+    let latencies = scene.latencies();
+    let (threads, memory) = (threads.unwrap_or_default(), memory.unwrap_or_default());
+    println!(
+        "    {threads} threads, {memory} KiB; the machine was busy for {busy:.0} % of the time, with all that it did"
+    );
+    if beside == Beside::Failing {
+        for name in ["hanging", "dead"] {
+            let began = scene.attempts(name);
+            let newest: Vec<_> = began.iter().rev().take(8).rev().map(|at| format!("{at:.1}")).collect();
+            println!("    {name}: {} attempts, the last at {} s", began.len(), newest.join(", "));
+        }
+        println!("    at most {} in flight to the hanging one", scene.hanging.open().1);
+        scene.revive();
+        println!("    both live again, and got everything");
+    }
+    [50, 99, 100].map(|percent| percentile(&latencies, percent))
+}
+
+/// The machine's time, busy and all, as far as it tells (proc(5), `stat`).
+fn ticks() -> (f64, f64) {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
+    let fields: Vec<f64> = fields.filter_map(|ticks| ticks.parse().ok()).collect();
+    let (all, idle) = (fields.iter().sum::<f64>(), fields.iter().skip(3).take(2).sum::<f64>());
+    (all - idle, all)
+}
+
+fn median(runs: &[[f64; 3]]) -> [f64; 3] {
+    std::array::from_fn(|which| {
+        let mut figures: Vec<f64> = runs.iter().map(|run| run[which]).collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    })
+}
+
+fn shown([p50, p99, max]: [f64; 3]) -> String {
+    format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")
 }
