@@ -53,6 +53,7 @@ mod server;
 mod stats;
 mod suggestion;
 mod upload;
+mod webhook;
 mod wire;
 
 pub use keys::{InvalidKey, Keys};
@@ -144,7 +145,11 @@ fn routes() -> Routes {
         .get("/v1/log", "The events themselves, in commit order", feed::read)
         .common(&[400, 401, 403, 429, 431, 500, 503], false)
         .post("/v1/batches", "Registers a batch", batches::create)
-        .patch("/v1/batches/{id}", "Reports what a batch's worker has to say", batches::report)
+        .patch(
+            "/v1/batches/{id}",
+            "Reports what a batch's worker has to say, or gives its webhook another secret",
+            batches::report,
+        )
         .common(&[400, 401, 403, 409, 429, 431, 500, 503], false)
         .post("/v1/batches/{id}/cancel", "Asks a batch's worker to stop", batches::cancel)
         .post("/v1/webhooks/deliveries/{id}/resend", "Sends a delivery once more", deliveries::resend)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::headers::CustomHeaders;
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::EventKind;
@@ -25,8 +26,10 @@ pub struct Attempt {
     pub timeout: Duration,
     /// The payload's exact bytes, the same for every attempt.
     pub body: Arc<[u8]>,
-    /// What signs; none: it goes unsigned.
+    /// What signs, newest first; none: it goes unsigned.
     pub secrets: Vec<Secret>,
+    /// What is sent besides our own headers.
+    pub headers: CustomHeaders,
 }
 
 /// Without the URL (its query may be a credential) and the body.
@@ -56,6 +59,7 @@ impl Attempt {
         Request {
             url: self.url.clone(),
             headers: signature::headers(&message, &self.secrets),
+            custom: self.headers.clone(),
             body: Arc::clone(&self.body),
             timeout: self.timeout,
         }

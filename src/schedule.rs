@@ -53,6 +53,14 @@ type Lane = u64;
 struct Entry {
     lane: Lane,
     place: Place,
+    /// How fast its destination is to be served, where it says so.
+    rate: Option<Rate>,
+}
+
+impl Entry {
+    const fn at(lane: Lane, place: Place) -> Self {
+        Self { lane, place, rate: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,21 +143,28 @@ impl Schedule {
     pub fn wait(&mut self, delivery: DeliveryId, authority: &str, due: Timestamp) {
         self.remove(delivery);
         self.waiting.insert((due, delivery));
-        self.entries.insert(delivery, Entry { lane: lane(authority), place: Place::Waiting(due) });
+        self.entries.insert(delivery, Entry::at(lane(authority), Place::Waiting(due)));
     }
 
     /// Has a delivery attempted as soon as its destination has a slot, whether that is paused or not: somebody waits for it.
     pub fn hurry(&mut self, delivery: DeliveryId, authority: &str) {
         self.remove(delivery);
         let lane = lane(authority);
-        self.entries.insert(delivery, Entry { lane, place: Place::Urgent });
+        self.entries.insert(delivery, Entry::at(lane, Place::Urgent));
         self.lanes.entry(lane).or_default().urgent.push_back(delivery);
         self.offer_turn_anew(lane);
     }
 
-    /// Limits how fast a destination is served.
-    pub fn limit(&mut self, authority: &str, rate: Rate) {
-        self.lanes.entry(lane(authority)).or_default().pace.limit(rate);
+    /// Limits how fast a delivery's destination is served, all deliveries there. Of several limits the newest counts: that
+    /// of the delivery that was limited, or became ready, last.
+    ///
+    /// The delivery carries it, for its lane may be dropped and made again while it waits.
+    pub fn limit(&mut self, delivery: DeliveryId, rate: Option<Rate>) {
+        let Some(entry) = self.entries.get_mut(&delivery) else { return };
+        entry.rate = rate;
+        if let (Some(rate), Some(queue)) = (rate, self.lanes.get_mut(&entry.lane)) {
+            queue.pace.limit(rate);
+        }
     }
 
     /// Notes what a delivery's attempt, which is in flight still, says of its destination.
@@ -265,7 +280,11 @@ impl Schedule {
             let Some(entry) = self.entries.get_mut(&delivery) else { continue };
             entry.place = Place::Ready(due);
             let lane = entry.lane;
-            self.lanes.entry(lane).or_default().ready.push_back(delivery);
+            let queue = self.lanes.entry(lane).or_default();
+            queue.ready.push_back(delivery);
+            if let Some(rate) = entry.rate {
+                queue.pace.limit(rate);
+            }
             self.offer_turn(lane);
         }
         if self.lanes.len() > LANES {
@@ -326,7 +345,7 @@ impl Schedule {
     pub fn oldest_ready(&self) -> Option<Timestamp> {
         let first = |(lane, queue): (&Lane, &Queue)| {
             queue.ready.iter().find_map(|delivery| match self.entries.get(delivery) {
-                Some(Entry { lane: of, place: Place::Ready(due) }) if of == lane => Some(*due),
+                Some(Entry { lane: of, place: Place::Ready(due), .. }) if of == lane => Some(*due),
                 _ => None,
             })
         };

@@ -64,6 +64,8 @@ stories!(
     progress,
     registered_when_done,
     retry_after,
+    secret_rotation,
+    webhook_options,
 );
 
 /// The fields of OpenAI's batch object, as its API reference lists them.

@@ -11,11 +11,11 @@ use super::page::{Page, Whole};
 use super::path::BatchPath;
 use super::problem::Problem;
 use super::query::{FromQuery, Params, Query};
-use super::registration::{NewBatch, NewReport, Registration};
+use super::registration::{Change, NewBatch, Registration};
 use super::{App, Shared, blocking};
 use crate::domain::batch::BatchObject;
 use crate::domain::id::{JobId, Seq};
-use crate::domain::job::{Job, Report, Status};
+use crate::domain::job::{Job, Status};
 use crate::domain::rejection::Rejection;
 use crate::runtime::{Answer, Rendered};
 
@@ -26,8 +26,8 @@ pub(super) async fn create(
     keeper: Keeper,
     JsonBody(body): JsonBody<NewBatch>,
 ) -> Result<Versioned<BatchObject>, Problem> {
-    let Registration { id, spec, secret, url_param } = body.try_into()?;
-    let registered = app.handle.keeping(keeper.keep(kept)).register(id, spec, secret).await;
+    let Registration { id, spec, confidential, url_param } = body.try_into()?;
+    let registered = app.handle.keeping(keeper.keep(kept)).register(id, spec, confidential).await;
     let job = registered.map_err(|error| Problem::from(error).renamed("webhook.url", url_param))?;
     Ok(shown(&job))
 }
@@ -69,11 +69,15 @@ pub(super) async fn report(
     BatchPath(id): BatchPath,
     _: Params<()>,
     if_match: IfMatch,
-    MaybeBody(body): MaybeBody<NewReport>,
+    MaybeBody(body): MaybeBody<Change>,
 ) -> Result<Versioned<BatchObject>, Problem> {
-    let report: Report = body.unwrap_or_default().try_into()?;
+    let (report, rotation) = body.unwrap_or_default().read()?;
     let if_match = if_match.version(|| Ok(find(&app, &id)?.version))?;
-    Ok(shown(&app.handle.report(id, report, if_match).await?))
+    let reply = match rotation {
+        Some((secret, overlap)) => app.handle.rotate(id, secret, overlap, report, if_match),
+        None => app.handle.report(id, report, if_match),
+    };
+    Ok(shown(&reply.await?))
 }
 
 /// `POST /v1/batches/{id}/cancel`

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::attempt::Attempt;
 use crate::domain::IllegalTransition;
 use crate::domain::command::Command;
+use crate::domain::headers::CustomHeaders;
 use crate::domain::id::{DeadLetterId, JobId, Seq};
 use crate::domain::job::Job;
 use crate::domain::observation::Observation;
@@ -22,8 +23,8 @@ use crate::views::answers::AnswerKey;
 pub struct Settings {
     /// What decisions depend on.
     pub policy: Policy,
-    /// Signs for webhooks that have no secret of their own.
-    pub global_secret: Option<Secret>,
+    /// Sign for webhooks that have no secret of their own, newest first; none: those go unsigned.
+    pub global_secrets: Vec<Secret>,
     /// How fast one destination (scheme, host and port) is served.
     pub pacing: Pacing,
 }
@@ -83,13 +84,36 @@ pub struct Asked {
     pub keep: Option<Keep>,
 }
 
+/// What comes with a command and that no event carries.
+#[derive(Clone, Debug, Default)]
+pub struct Confidential {
+    /// The secret of the webhook that the command registers, or the one that it gets.
+    pub secret: Option<Secret>,
+    /// The headers of the webhook that the command registers.
+    pub headers: CustomHeaders,
+}
+
+impl Confidential {
+    /// Nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { secret: None, headers: CustomHeaders::none() }
+    }
+}
+
+impl From<Option<Secret>> for Confidential {
+    fn from(secret: Option<Secret>) -> Self {
+        Self { secret, ..Self::none() }
+    }
+}
+
 /// A command on its way into the engine.
 #[derive(Clone, Debug)]
 pub struct Input {
     /// The command.
     pub command: Command,
-    /// The secret of the webhook that the command registers, which no event carries.
-    pub secret: Option<Secret>,
+    /// What comes with it.
+    pub confidential: Confidential,
     /// Who asked, if anybody did.
     pub asked: Option<Asked>,
 }
@@ -98,7 +122,7 @@ impl Input {
     /// A command whose outcome nobody waits for.
     #[must_use]
     pub const fn of(command: Command) -> Self {
-        Self { command, secret: None, asked: None }
+        Self { command, confidential: Confidential::none(), asked: None }
     }
 }
 
