@@ -36,12 +36,15 @@ pub struct Scripted {
     began: Mutex<Sender<String>>,
     /// The body of every attempt, when it begins.
     pub attempts: Mutex<Receiver<String>>,
+    /// Every request, whole.
+    pub requests: Mutex<Vec<Request>>,
 }
 
 impl Scripted {
     fn new() -> Self {
         let (began, attempts) = mpsc::channel();
-        Self { status: 500.into(), gate: RwLock::default(), began: Mutex::new(began), attempts: Mutex::new(attempts) }
+        let (began, attempts) = (Mutex::new(began), Mutex::new(attempts));
+        Self { status: 500.into(), gate: RwLock::default(), began, attempts, requests: Mutex::default() }
     }
 
     /// Waits for the beginning of an attempt, and gives its body.
@@ -58,6 +61,7 @@ impl Scripted {
 
 impl Transport for Scripted {
     fn send(&self, request: &Request) -> Outcome {
+        self.requests.lock().unwrap().push(request.clone());
         self.began.lock().unwrap().send(String::from_utf8(request.body.to_vec()).unwrap()).unwrap();
         let _open = self.gate.read().unwrap();
         let status = self.status.load(Ordering::SeqCst);

@@ -10,4 +10,5 @@ mod entry;
 mod failing;
 mod fixture;
 mod validation;
+mod webhook_options;
 mod wire;

@@ -1,7 +1,7 @@
 //! The scripts' language: a verb, then words and `key=value` pairs, one command a line. `#` begins a comment.
 //!
 //! ```text
-//! settings max_attempts=2 timeout=10 secret=global   first of all, where the defaults will not do
+//! settings max_attempts=2 timeout=10 secret=new,old   first of all, where the defaults will not do
 //! register JOB url=… events=a,b max_retries=N timeout=S format=event secret=… window=30m status=… metadata=k:v
 //!          headers=name:value rate_limit=N retry_schedule=5,300
 //! report JOB [STATUS] total=N completed=N failed=N output=ID errors=ID if_match=N

@@ -146,7 +146,8 @@ impl Teller {
         settings.policy.max_attempts = line.number("max_attempts").unwrap_or(settings.policy.max_attempts);
         settings.policy.timeout = line.number("timeout").map_or(settings.policy.timeout, Duration::from_secs);
         settings.pacing.slots = line.number("per_destination").unwrap_or(settings.pacing.slots);
-        settings.global_secrets = line.get("secret").into_iter().map(|secret| Secret::new(secret).unwrap()).collect();
+        let secrets = line.get("secret").into_iter().flat_map(|secrets| secrets.split(','));
+        settings.global_secrets = secrets.map(|secret| Secret::new(secret).unwrap()).collect();
     }
 
     fn register(&mut self, line: &Line<'_>) {

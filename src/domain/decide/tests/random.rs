@@ -145,7 +145,7 @@ impl Promises {
         match event {
             Event::JobRegistered { .. } => self.registered = *seq,
             Event::WebhookConfigured { .. } => {
-                assert!(*prev == self.registered && *seq == prev.next(), "right after it")
+                assert!(*prev == self.registered && *seq == prev.next(), "right after it");
             }
             Event::SecretRotated { secret, .. } => {
                 assert_ne!(self.secrets.insert(job.clone(), *secret), Some(*secret), "another one each time");

@@ -135,7 +135,7 @@ fn a_receiver_may_ask_for_another_wait_than_the_schedule_has() {
 
 #[test]
 fn a_new_secret_signs_with_the_former_one_for_a_while() {
-    let until = START.plus(Duration::from_secs(60));
+    let until = START.plus(Duration::from_mins(1));
     let given = given_a_secret().when(rotate(2, 60)).then([rotated(2, until)]);
     let job = given.job();
     assert_eq!((job.version, job.secret()), (2, Some(SecretId(2))));
@@ -151,7 +151,7 @@ fn a_new_secret_signs_with_the_former_one_for_a_while() {
 #[test]
 fn the_same_secret_again_is_no_news() {
     let given = given_a_secret().when(rotate(1, 60)).nothing();
-    let given = given.when(rotate(2, 60)).then([rotated(2, START.plus(Duration::from_secs(60)))]);
+    let given = given.when(rotate(2, 60)).then([rotated(2, START.plus(Duration::from_mins(1)))]);
     let given = given.later(Duration::from_secs(9)).when(rotate(2, 600)).nothing();
     assert_eq!(given.job().version, 2);
 }
@@ -159,7 +159,7 @@ fn the_same_secret_again_is_no_news() {
 #[test]
 fn a_secret_may_be_given_where_there_was_none_and_on_a_job_that_is_done() {
     let given = given().after(register(spec(hook()))).after(becomes(Status::Completed));
-    let given = given.when(rotate(2, 60)).then([rotated(2, START.plus(Duration::from_secs(60)))]);
+    let given = given.when(rotate(2, 60)).then([rotated(2, START.plus(Duration::from_mins(1)))]);
     assert_eq!(given.job().signing.unwrap().former, None, "what signs for webhooks without a secret");
 }
 
@@ -173,7 +173,7 @@ fn a_registration_repeated_after_a_rotation_is_the_same_one() {
 
 #[test]
 fn a_rotation_and_a_report_happen_together_or_not_at_all() {
-    let until = START.plus(Duration::from_secs(60));
+    let until = START.plus(Duration::from_mins(1));
     let given = given_a_secret().when(rotate_and_report(2, 60, Report::of(Status::Completed))).then([
         rotated(2, until),
         transitioned(Status::Completed),
