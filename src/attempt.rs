@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::domain::headers::CustomHeaders;
 use crate::domain::id::DeliveryId;
+use crate::domain::outcome::{Outcome, Response};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::EventKind;
 use crate::signature::{self, Message, Secret};
@@ -63,5 +64,13 @@ impl Attempt {
             body: Arc::clone(&self.body),
             timeout: self.timeout,
         }
+    }
+
+    /// What it came to, fit to be recorded: without the values of its headers, should the receiver have repeated them.
+    #[must_use]
+    pub fn concealed(&self, outcome: Outcome) -> Outcome {
+        let Outcome { duration_ms, result } = outcome;
+        let result = result.map(|response| Response { excerpt: self.headers.concealed(response.excerpt), ..response });
+        Outcome { duration_ms, result }
     }
 }

@@ -14,6 +14,12 @@ const BYTES: usize = 4 * 1024;
 /// How much of a name a message repeats, in bytes.
 const SHOWN: usize = 64;
 
+/// What stands in a value's place.
+const MASK: &str = "********";
+
+/// A shorter piece of a value is not looked for, in bytes: it tells nothing, and may be a part of anything.
+const PIECE: usize = 4;
+
 /// Names that are not taken: what HTTP itself needs (RFC 9110, section 7.6.1, and RFC 9112), what every attempt carries,
 /// and what would have the answer come in a coding that is not read.
 const REFUSED: [&str; 12] = [
@@ -81,6 +87,27 @@ impl CustomHeaders {
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// `text` without the values, where it repeats them: receivers echo what they were sent, and what they say is recorded
+    /// and shown. Found are whole values, what follows a value's last space (the token after `Bearer`), and the beginning of
+    /// either at the end of the text, which may have been cut there.
+    #[must_use]
+    pub fn concealed(&self, text: String) -> String {
+        let credential = |value: &'_ str| value.rfind(' ').map(|space| space + 1);
+        let whole = self.iter().map(|(_, value)| value);
+        let ends = self.iter().filter_map(|(_, value)| credential(value).map(|start| &value[start..]));
+        let mut pieces: Vec<&str> = whole.chain(ends).filter(|piece| piece.len() >= PIECE).collect();
+        pieces.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.len()));
+        pieces.into_iter().fold(text, |text, piece| {
+            let mut text = if text.contains(piece) { text.replace(piece, MASK) } else { text };
+            let cut = (PIECE..piece.len()).rev().find(|length| text.ends_with(&piece[..*length]));
+            if let Some(length) = cut {
+                text.truncate(text.len() - length);
+                text.push_str(MASK);
+            }
+            text
+        })
     }
 
     /// The bytes that are kept, `name: value` in lines: the same headers have the same bytes.
@@ -194,6 +221,25 @@ mod tests {
         let twice = of(&[("x-a", "must-never"), ("X-A", "must-never")]).unwrap_err();
         assert!(twice.message.contains("'x-a'") && twice.message.contains("twice"), "{twice}");
         assert_eq!(format!("{:?}", of(&[("x-a", "must-never")]).unwrap()), "CustomHeaders(1 …)");
+    }
+
+    #[test]
+    fn what_a_receiver_repeats_of_them_is_concealed() {
+        let headers = of(&[("Authorization", "Bearer token-1"), ("X-A", "token-1-and-more"), ("X-B", "abc")]).unwrap();
+        for (said, recorded) in [
+            ("fine, abc", "fine, abc"),
+            ("{\"authorization\": \"Bearer token-1\"}", "{\"authorization\": \"********\"}"),
+            ("token-1, token-1-and-more, token-1", "********, ********, ********"),
+            ("cut: Bearer tok", "cut: ********"),
+            ("cut: token-", "cut: ********"),
+            ("cut: token-1-and", "cut: ********"),
+            ("tok", "tok"),
+            ("ü", "ü"),
+            ("", ""),
+        ] {
+            assert_eq!(headers.concealed(said.to_owned()), recorded, "{said}");
+        }
+        assert_eq!(CustomHeaders::none().concealed("token-1".into()), "token-1");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub const SECRET: &str = "whsec_dGhpcy1tdXN0LW5ldmVyLWNvbWUtYmFjaw==";
 /// Where webhooks go here.
 pub const HOOK: &str = "https://receiver.example/hook";
 
-/// Answers every attempt with `status`, when `gate` lets it.
+/// Answers every attempt with `status`, when `gate` lets it, and repeats the webhook's own headers.
 pub struct Scripted {
     pub status: AtomicU16,
     gate: RwLock<()>,
@@ -65,7 +65,9 @@ impl Transport for Scripted {
         self.began.lock().unwrap().send(String::from_utf8(request.body.to_vec()).unwrap()).unwrap();
         let _open = self.gate.read().unwrap();
         let status = self.status.load(Ordering::SeqCst);
-        Outcome { duration_ms: 7, result: Ok(Response { status, excerpt: "an excerpt".into(), retry_after: None }) }
+        let repeated: Vec<_> = request.custom.iter().map(|(name, value)| format!(", {name}: {value}")).collect();
+        let excerpt = format!("an excerpt{}", repeated.concat());
+        Outcome { duration_ms: 7, result: Ok(Response { status, excerpt, retry_after: None }) }
     }
 }
 
