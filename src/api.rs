@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use tokio::sync::watch;
 
@@ -32,6 +33,7 @@ mod connection;
 mod dead_letters;
 mod deliveries;
 mod describe;
+mod destinations;
 mod entry;
 mod events;
 mod farewell;
@@ -56,6 +58,7 @@ mod upload;
 mod webhook;
 mod wire;
 
+pub use destinations::Destinations;
 pub use keys::{InvalidKey, Keys};
 pub use server::serve;
 
@@ -64,6 +67,8 @@ pub use server::serve;
 pub struct ApiOptions {
     /// One of these is to be presented. Without any, everybody who reaches a loopback address may ask.
     pub keys: Keys,
+    /// Where webhooks may be registered to go.
+    pub destinations: Destinations,
     /// How long the answer to a wrong key waits. It holds up nobody else.
     pub wrong_key_delay: Duration,
     /// The largest body, in bytes. A larger one is refused before it is read, where its length is announced.
@@ -89,6 +94,7 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             keys: Keys::default(),
+            destinations: Destinations::default(),
             wrong_key_delay: Duration::from_millis(250),
             body_bytes: 1024 * 1024,
             body_deadline: Duration::from_secs(10),
@@ -128,35 +134,36 @@ fn routes() -> Routes {
     let dead_letter = "/v1/webhooks/dead-letter/{id}";
     Routes::new()
         .common(&[500], true)
-        .get("/health", "Whether the process lives", probes::health)
+        .on(Method::GET, "/health", "Whether the process lives", probes::health)
         .common(&[500, 503], true)
-        .get("/ready", "Whether requests are taken", probes::ready)
+        .on(Method::GET, "/ready", "Whether requests are taken", probes::ready)
         .common(&[400, 401, 403, 431, 500, 503], false)
-        .get("/metrics", "Metrics for Prometheus", probes::metrics)
-        .get("/openapi.json", "This description", probes::description)
-        .get("/v1/batches", "Lists batches, newest first", batches::list)
-        .get("/v1/batches/{id}", "A batch, now or as of a position of the log", batches::show)
-        .get("/v1/batches/{id}/history", "A batch's events, oldest first", batches::history)
-        .get("/v1/webhooks/deliveries", "Lists deliveries, newest first", deliveries::list)
-        .get("/v1/webhooks/deliveries/{id}", "A delivery with all of its attempts", deliveries::show)
-        .get("/v1/webhooks/dead-letter", "Lists dead letters, newest first", dead_letters::list)
-        .get(dead_letter, "A dead letter with its payload and all of its attempts", dead_letters::show)
-        .get("/v1/webhooks/stats", "How each destination does", stats::show)
-        .get("/v1/log", "The events themselves, in commit order", feed::read)
+        .on(Method::GET, "/metrics", "Metrics for Prometheus", probes::metrics)
+        .on(Method::GET, "/openapi.json", "This description", probes::description)
+        .on(Method::GET, "/v1/batches", "Lists batches, newest first", batches::list)
+        .on(Method::GET, "/v1/batches/{id}", "A batch, now or as of a position of the log", batches::show)
+        .on(Method::GET, "/v1/batches/{id}/history", "A batch's events, oldest first", batches::history)
+        .on(Method::GET, "/v1/webhooks/deliveries", "Lists deliveries, newest first", deliveries::list)
+        .on(Method::GET, "/v1/webhooks/deliveries/{id}", "A delivery with all of its attempts", deliveries::show)
+        .on(Method::GET, "/v1/webhooks/dead-letter", "Lists dead letters, newest first", dead_letters::list)
+        .on(Method::GET, dead_letter, "A dead letter with its payload and all of its attempts", dead_letters::show)
+        .on(Method::GET, "/v1/webhooks/stats", "How each destination does", stats::show)
+        .on(Method::GET, "/v1/log", "The events themselves, in commit order", feed::read)
         .common(&[400, 401, 403, 429, 431, 500, 503], false)
-        .post("/v1/batches", "Registers a batch", batches::create)
-        .patch(
+        .on(Method::POST, "/v1/batches", "Registers a batch", batches::create)
+        .on(
+            Method::PATCH,
             "/v1/batches/{id}",
             "Reports what a batch's worker has to say, or gives its webhook another secret",
             batches::report,
         )
         .common(&[400, 401, 403, 409, 429, 431, 500, 503], false)
-        .post("/v1/batches/{id}/cancel", "Asks a batch's worker to stop", batches::cancel)
-        .post("/v1/webhooks/deliveries/{id}/resend", "Sends a delivery once more", deliveries::resend)
-        .post("/v1/webhooks/dead-letter/{id}/retry", "Tries a dead letter once more", dead_letters::retry)
-        .post("/v1/webhooks/dead-letter/retry", "Tries many dead letters once more", bulk::retry)
-        .post("/v1/webhooks/dead-letter/purge", "Deletes many dead letters", bulk::purge)
-        .delete(dead_letter, "Deletes a dead letter", dead_letters::delete)
+        .on(Method::POST, "/v1/batches/{id}/cancel", "Asks a batch's worker to stop", batches::cancel)
+        .on(Method::POST, "/v1/webhooks/deliveries/{id}/resend", "Sends a delivery once more", deliveries::resend)
+        .on(Method::POST, "/v1/webhooks/dead-letter/{id}/retry", "Tries a dead letter once more", dead_letters::retry)
+        .on(Method::POST, "/v1/webhooks/dead-letter/retry", "Tries many dead letters once more", bulk::retry)
+        .on(Method::POST, "/v1/webhooks/dead-letter/purge", "Deletes many dead letters", bulk::purge)
+        .on(Method::DELETE, dead_letter, "Deletes a dead letter", dead_letters::delete)
 }
 
 /// The description of the API: an OpenAPI 3.1 document, as `GET /openapi.json` answers.
@@ -167,7 +174,11 @@ pub fn description() -> serde_json::Value {
 
 /// What serves them.
 fn router(app: Shared) -> Router {
-    let (routes, description) = routes().finish();
+    let (routes, mut description) = routes().finish();
+    if !app.options.keys.is_empty() {
+        // In general a key may be needed; here one is.
+        description["security"] = serde_json::json!([{"key": []}]);
+    }
     app.description.get_or_init(|| Bytes::from(description.to_string()));
     routes
         .fallback(async || Problem::no_such_path())

@@ -80,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) pause_after: u32,
     /// The longest such pause.
     pub(crate) longest_pause: Duration,
+    /// How often one job's progress is told, at most; zero for every report.
+    pub(crate) progress_interval: Duration,
     /// The largest body, in bytes.
     pub(crate) body_limit: usize,
     /// How long a body may take to arrive.
@@ -171,17 +173,18 @@ impl Config {
             timeout: read.one("timeout", |o| o.timeout.as_ref(), "30s", seconds(secs(5)..=secs(300)))?,
             backoff_base: read.one("backoff_base", |o| o.backoff_base.as_ref(), "1s", duration(millis(10)..=hour))?,
             backoff_cap: read.one("backoff_cap", |o| o.backoff_cap.as_ref(), "1h", duration(millis(10)..=24 * hour))?,
-            retry_schedule: read.one(
-                "retry_schedule",
-                |o| o.retry_schedule.as_ref(),
-                "",
-                durations(9, secs(1)..=secs(7 * 24 * 3600)),
-            )?,
+            retry_schedule: read.retry_schedule()?,
             workers: read.one("workers", |o| o.workers.as_ref(), "256", number(1..=2048))?,
             per_destination: read.one("per_destination", |o| o.per_destination.as_ref(), "32", number(1..=2048))?,
             rate_limit: read.one("rate_limit", |o| o.rate_limit.as_ref(), "0", number(0..=1000))?,
             pause_after: read.one("pause_after", |o| o.pause_after.as_ref(), "10", number(0..=1000))?,
             longest_pause: read.one("longest_pause", |o| o.longest_pause.as_ref(), "1m", duration(patience.clone()))?,
+            progress_interval: read.one(
+                "progress_interval",
+                |o| o.progress_interval.as_ref(),
+                "1s",
+                duration(Duration::ZERO..=hour),
+            )?,
             body_limit: read.one("body_limit", |o| o.body_limit.as_ref(), "1MiB", size(1024..=16 << 20))?,
             body_deadline: read.one(
                 "body_deadline",
@@ -228,6 +231,12 @@ struct Values {
 }
 
 impl Values {
+    /// As many waits, and as long ones, as a webhook's own schedule may have.
+    fn retry_schedule(&mut self) -> Result<Vec<Duration>, ConfigError> {
+        let parse = durations(9, Duration::from_secs(1)..=Duration::from_hours(7 * 24));
+        self.one("retry_schedule", |o| o.retry_schedule.as_ref(), "", parse)
+    }
+
     fn one<T>(
         &mut self,
         name: &'static str,

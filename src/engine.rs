@@ -36,6 +36,7 @@ mod confidential;
 mod exchange;
 mod ids;
 mod keeping;
+mod progress;
 pub mod replay;
 mod replies;
 
@@ -44,6 +45,7 @@ pub use exchange::{
 };
 use ids::DeliveryIds;
 use keeping::Keeping;
+use progress::ProgressPace;
 use replies::Waiting;
 
 /// How many jobs and deliveries are kept at hand between steps; beyond that all are let go, for their rows can bring
@@ -61,6 +63,7 @@ pub struct Engine {
     settings: Settings,
     state: State,
     schedule: Schedule,
+    progress: ProgressPace,
     expiries: BTreeSet<(Timestamp, JobId)>,
     secrets: Secrets,
     ids: DeliveryIds,
@@ -102,6 +105,7 @@ impl Engine {
         let mut engine = Self {
             state: State::new(settings.policy.clone()),
             schedule: Schedule::new(settings.pacing),
+            progress: ProgressPace::new(settings.progress_interval),
             expiries: BTreeSet::new(),
             ids: DeliveryIds::new(entropy),
             waiting: HashMap::new(),
@@ -129,7 +133,9 @@ impl Engine {
                 DeliveryState::Pending { due } => {
                     let due = self.still_due(&delivery, due, now)?;
                     self.schedule.wait(delivery.id, &authority(&delivery.url), due);
-                    self.schedule.limit(delivery.id, rate(&delivery));
+                    if let Some(per_second) = delivery.rate_limit {
+                        self.schedule.limit(&authority(&delivery.url), Rate { per_second });
+                    }
                 }
                 _ => self.take(Input::of(Command::RecordInterruption { delivery: delivery.id, crashed: true }), now)?,
             }
@@ -161,9 +167,13 @@ impl Engine {
     /// durable is known once another engine was opened on the log.
     pub fn step(&mut self, now: Timestamp, inputs: Vec<Input>, slots: usize) -> Result<Step, EngineError> {
         if now < self.last_now {
-            self.schedule.set_back(self.last_now.since(now));
+            let jump = self.last_now.since(now);
+            self.schedule.set_back(jump);
+            self.progress.set_back(jump);
         }
         self.last_now = now;
+        // Before anything is kept: what is forgotten may be under a key that an input uses again.
+        self.draft.rows.extend(self.keeping.forget(&*self.reader, now)?);
         for input in std::mem::take(&mut self.unmakeable).into_iter().chain(inputs) {
             self.take(input, now)?;
         }
@@ -173,7 +183,6 @@ impl Engine {
         for delivery in self.schedule.due(now, slots) {
             self.take(Input::of(Command::StartAttempt { delivery }), now)?;
         }
-        self.draft.rows.extend(self.keeping.forget(&*self.reader, now)?);
         self.commit()?;
         let draft = std::mem::take(&mut self.draft);
         let attempts = draft.started.iter().filter_map(|&id| self.make(id, &draft.payloads)).collect();
@@ -304,16 +313,18 @@ impl Engine {
     fn follow(&mut self, command: &Command, envelope: &Envelope) {
         let is_urgent = matches!(command, Command::RetryDeadLetter { .. } | Command::Resend { .. });
         if let Some(delivery) = envelope.event.delivery().and_then(|id| self.state.delivery(id)) {
+            if let (DeliveryState::Pending { .. }, Some(per_second)) = (delivery.state, delivery.rate_limit) {
+                self.schedule.limit(&authority(&delivery.url), Rate { per_second });
+            }
             match delivery.state {
                 // Somebody waits for one that is retried alone; of many, none is more urgent than others.
                 DeliveryState::Pending { .. } if is_urgent => {
                     self.schedule.hurry(delivery.id, &authority(&delivery.url));
                 }
-                DeliveryState::Pending { due } => self.schedule.wait(delivery.id, &authority(&delivery.url), due),
-                DeliveryState::InFlight => {}
+                DeliveryState::Pending { due } => self.line_up(delivery.id, due),
+                DeliveryState::InFlight => self.progress.began(delivery, envelope.at),
                 _ => self.schedule.remove(delivery.id),
             }
-            self.schedule.limit(delivery.id, rate(delivery));
         }
         let Some(job) = self.state.job(&envelope.job) else { return };
         match &envelope.event {
@@ -380,9 +391,4 @@ impl Engine {
             headers: self.headers(job)?,
         })
     }
-}
-
-/// How fast a delivery's destination is served, where its webhook says so.
-fn rate(delivery: &Delivery) -> Option<Rate> {
-    delivery.rate_limit.map(|per_second| Rate { per_second })
 }

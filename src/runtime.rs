@@ -35,13 +35,17 @@ use crate::views::Views;
 
 mod handle;
 mod metered;
+mod question;
 mod recall;
 mod replies;
 
 pub use crate::engine::{Answer, Confidential, Keep, Rendered, Retried};
+pub use crate::schedule::WaitsFor;
 pub use handle::{Error, Handle, Kept, Reply};
 use handle::{Health, Message};
 use metered::Metered;
+use question::Question;
+pub use question::Waits;
 use replies::Replies;
 
 /// Inputs of one step, at most: the commit stays at a few hundred kilobytes, and a reply is not kept waiting by those
@@ -119,7 +123,9 @@ impl Runtime {
         let (commands, commands_in) = bounded(options.queue);
         let (orders, orders_in) = bounded(ORDERS);
         let health = Arc::new(Mutex::new(Health::Serving));
-        let handle = Handle::new(commands, engine.reader(), Arc::clone(&health), tail_out, Arc::clone(&meter));
+        let (questions, questions_in) = question::channel();
+        let (reader, told) = (engine.reader(), Arc::clone(&health));
+        let handle = Handle::new(commands, questions, reader, told, tail_out, Arc::clone(&meter));
         let (workers, ended) = Workers::new(options.workers, transport, Arc::clone(&clock) as Arc<dyn Clock>);
         let (recalls, stopped) = bounded(1);
         let recalling = {
@@ -135,6 +141,7 @@ impl Runtime {
             workers,
             clock,
             commands: commands_in,
+            questions: questions_in,
             ended,
             orders: orders_in,
             health,
@@ -213,6 +220,7 @@ struct EngineThread {
     workers: Workers,
     clock: Arc<SystemClock>,
     commands: Receiver<Message>,
+    questions: Receiver<Question>,
     ended: Receiver<Ended>,
     orders: Receiver<Order>,
     health: Arc<Mutex<Health>>,
@@ -231,6 +239,7 @@ struct EngineThread {
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Woken {
     Command(Message),
+    Question(Question),
     Ended(Ended),
     Time,
     Order(Order),
@@ -253,6 +262,9 @@ impl EngineThread {
             match self.wait() {
                 Woken::Command(message) => inputs.extend(self.admit(message)),
                 Woken::Ended(ended) => inputs.push(self.outcome(ended)),
+                Woken::Question(question) if self.failed.is_none() => question.answer(&self.engine),
+                // The state is ahead of the log: nobody is to be told of it.
+                Woken::Question(question) => drop(question),
                 Woken::Time => {}
                 Woken::Order(Order::StartNoAttempts) => self.starts_attempts = false,
                 Woken::Order(Order::End { grace }) => return self.drain(grace),
@@ -288,6 +300,7 @@ impl EngineThread {
         select! {
             recv(self.ended) -> ended => ended.map_or(Woken::Time, Woken::Ended),
             recv(self.commands) -> message => message.map_or(end, Woken::Command),
+            recv(self.questions) -> question => question.map_or(end, Woken::Question),
             recv(self.orders) -> order => order.map_or(end, Woken::Order),
             default(sleep) => Woken::Time,
         }

@@ -15,6 +15,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::domain::id::DeliveryId;
 use crate::domain::retry::Sign;
 use crate::domain::time::Timestamp;
@@ -27,6 +29,9 @@ pub use pace::{Pacing, Rate};
 /// Lanes that are kept before those are let go of which there is nothing to remember.
 const LANES: usize = 4096;
 
+/// Deliveries that have gone and still take up room in a lane before it is tidied.
+const GONE: usize = 64;
+
 /// Waiting and ready deliveries.
 #[derive(Debug)]
 pub struct Schedule {
@@ -38,6 +43,8 @@ pub struct Schedule {
     /// Every delivery that waits, is ready or is in flight.
     entries: HashMap<DeliveryId, Entry>,
     lanes: HashMap<Lane, Queue>,
+    /// Beyond so many lanes it is looked for those that can be let go of: seldom enough for a look at all of them.
+    most_lanes: usize,
     /// Attempts in flight, over all lanes.
     in_flight: usize,
     /// Lanes with ready deliveries that are below the cap, in the order of their turns. Each is in here once.
@@ -46,27 +53,19 @@ pub struct Schedule {
     resting: BTreeSet<(Timestamp, Lane)>,
 }
 
-/// Where attempts are capped together: a hash of the authority. Two authorities in one lane would share a cap, no more.
+/// Where attempts are capped together: a hash of the authority.
 type Lane = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     lane: Lane,
     place: Place,
-    /// How fast its destination is to be served, where it says so.
-    rate: Option<Rate>,
-}
-
-impl Entry {
-    const fn at(lane: Lane, place: Place) -> Self {
-        Self { lane, place, rate: None }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Until then.
-    Waiting(Timestamp),
+    /// Until then, and for what.
+    Waiting(Timestamp, WaitsFor),
     /// Since then.
     Ready(Timestamp),
     Urgent,
@@ -78,6 +77,8 @@ enum Place {
 pub enum WaitsFor {
     /// The time of its next attempt.
     Time,
+    /// The next time at which its job's progress may be told.
+    Interval,
     /// The end of its destination's pause.
     Pause,
     /// Its destination's rate limit.
@@ -100,10 +101,13 @@ pub struct Backlog {
 impl Queue {
     /// When the lane may start one more attempt.
     fn start(&self, now: Timestamp, pacing: &Pacing) -> Start {
-        if !self.urgent.is_empty() && self.in_flight < pacing.slots.max(1) {
-            return Start::Now;
+        match (self.urgent.is_empty(), self.in_flight < pacing.slots.max(1)) {
+            (false, true) => Start::Now,
+            // Were it to rest until a pause is over, what is urgent would wait as long.
+            (false, false) => Start::AfterAnother,
+            (true, _) if self.ready.is_empty() => Start::AfterAnother,
+            (true, _) => self.pace.start(self.in_flight, now, pacing),
         }
-        if self.ready.is_empty() { Start::AfterAnother } else { self.pace.start(self.in_flight, now, pacing) }
     }
 
     fn is_idle(&self) -> bool {
@@ -117,6 +121,8 @@ struct Queue {
     /// Those that somebody waits for: they go first, and pay no heed to pause and rate.
     urgent: VecDeque<DeliveryId>,
     ready: VecDeque<DeliveryId>,
+    /// How many of them stand there no longer.
+    gone: usize,
     in_flight: usize,
     has_turn: bool,
     rests_until: Option<Timestamp>,
@@ -133,6 +139,7 @@ impl Schedule {
             waiting: BTreeSet::new(),
             entries: HashMap::new(),
             lanes: HashMap::new(),
+            most_lanes: LANES,
             in_flight: 0,
             turns: VecDeque::new(),
             resting: BTreeSet::new(),
@@ -141,30 +148,36 @@ impl Schedule {
 
     /// Sets when a delivery is due. One that was in flight no longer is.
     pub fn wait(&mut self, delivery: DeliveryId, authority: &str, due: Timestamp) {
-        self.remove(delivery);
-        self.waiting.insert((due, delivery));
-        self.entries.insert(delivery, Entry::at(lane(authority), Place::Waiting(due)));
+        self.place(delivery, authority, Place::Waiting(due, WaitsFor::Time));
+    }
+
+    /// As [`wait`](Self::wait), for one that is held back until then, so that a newer one may take its place meanwhile.
+    pub fn hold_back(&mut self, delivery: DeliveryId, authority: &str, until: Timestamp) {
+        self.place(delivery, authority, Place::Waiting(until, WaitsFor::Interval));
     }
 
     /// Has a delivery attempted as soon as its destination has a slot, whether that is paused or not: somebody waits for it.
     pub fn hurry(&mut self, delivery: DeliveryId, authority: &str) {
-        self.remove(delivery);
-        let lane = lane(authority);
-        self.entries.insert(delivery, Entry::at(lane, Place::Urgent));
-        self.lanes.entry(lane).or_default().urgent.push_back(delivery);
-        self.offer_turn_anew(lane);
+        self.place(delivery, authority, Place::Urgent);
     }
 
-    /// Limits how fast a delivery's destination is served, all deliveries there. Of several limits the newest counts: that
-    /// of the delivery that was limited, or became ready, last.
-    ///
-    /// The delivery carries it, for its lane may be dropped and made again while it waits.
-    pub fn limit(&mut self, delivery: DeliveryId, rate: Option<Rate>) {
-        let Some(entry) = self.entries.get_mut(&delivery) else { return };
-        entry.rate = rate;
-        if let (Some(rate), Some(queue)) = (rate, self.lanes.get_mut(&entry.lane)) {
-            queue.pace.limit(rate);
+    fn place(&mut self, delivery: DeliveryId, authority: &str, place: Place) {
+        self.remove(delivery);
+        let lane = lane(authority);
+        self.entries.insert(delivery, Entry { lane, place });
+        if let Place::Waiting(due, _) = place {
+            self.waiting.insert((due, delivery));
+        } else {
+            self.lanes.entry(lane).or_default().urgent.push_back(delivery);
+            self.offer_turn_anew(lane);
         }
+    }
+
+    /// Limits how fast a destination is served.
+    pub fn limit(&mut self, authority: &str, rate: Rate) {
+        let lane = lane(authority);
+        self.lanes.entry(lane).or_default().pace.limit(rate);
+        self.offer_turn_anew(lane);
     }
 
     /// Notes what a delivery's attempt, which is in flight still, says of its destination.
@@ -188,7 +201,7 @@ impl Schedule {
     pub fn waits_for(&self, delivery: DeliveryId) -> Option<WaitsFor> {
         let entry = self.entries.get(&delivery)?;
         match entry.place {
-            Place::Waiting(_) => Some(WaitsFor::Time),
+            Place::Waiting(_, what) => Some(what),
             Place::Urgent => Some(WaitsFor::Turn),
             Place::InFlight => None,
             Place::Ready(_) => Some(match self.start(entry.lane) {
@@ -208,11 +221,12 @@ impl Schedule {
     pub fn remove(&mut self, delivery: DeliveryId) {
         let Some(entry) = self.entries.remove(&delivery) else { return };
         match entry.place {
-            Place::Waiting(due) => {
+            Place::Waiting(due, _) => {
                 self.waiting.remove(&(due, delivery));
             }
-            // It stays in its lane's queue and is passed over at its turn: looking for it would take time in the length of the queue.
-            Place::Ready(_) | Place::Urgent => {}
+            // It stays in its lane's queue and is passed over at its turn: looking for it would take time in the length of
+            // the queue.
+            Place::Ready(_) | Place::Urgent => self.tidy(entry.lane),
             Place::InFlight => {
                 self.in_flight -= 1;
                 let queue = self.lanes.entry(entry.lane).or_default();
@@ -220,6 +234,19 @@ impl Schedule {
             }
         }
         self.offer_turn(entry.lane);
+    }
+
+    /// Takes those out of a lane that have gone, once they are the greater part: a destination that is paused for an hour
+    /// keeps no more of superseded progress than of what waits.
+    fn tidy(&mut self, lane: Lane) {
+        let Some(queue) = self.lanes.get_mut(&lane) else { return };
+        queue.gone += 1;
+        if queue.gone > GONE && queue.gone * 2 > queue.ready.len() + queue.urgent.len() {
+            let stands = |delivery: &DeliveryId| self.entries.get(delivery).is_some_and(|entry| entry.lane == lane);
+            queue.ready.retain(stands);
+            queue.urgent.retain(stands);
+            queue.gone = 0;
+        }
     }
 
     /// Chooses up to `slots` deliveries to attempt now; they count as in flight from here on.
@@ -246,7 +273,7 @@ impl Schedule {
             let stands = |entry: &&mut Entry| match entry.place {
                 Place::Urgent => is_urgent,
                 Place::Ready(_) => !is_urgent,
-                Place::Waiting(_) | Place::InFlight => false,
+                Place::Waiting(..) | Place::InFlight => false,
             };
             entry.filter(stands).map(|entry| entry.place = Place::InFlight).is_some()
         };
@@ -254,10 +281,12 @@ impl Schedule {
         while started.is_none() && queue.in_flight < self.pacing.slots.max(1) {
             let Some(first) = queue.urgent.pop_front() else { break };
             started = Some(first).filter(|delivery| stands(delivery, true));
+            queue.gone = queue.gone.saturating_sub(usize::from(started.is_none()));
         }
         while started.is_none() && queue.pace.start(queue.in_flight, now, &self.pacing) == Start::Now {
             let Some(first) = queue.ready.pop_front() else { break };
             started = Some(first).filter(|delivery| stands(delivery, false));
+            queue.gone = queue.gone.saturating_sub(usize::from(started.is_none()));
         }
         if started.is_some() {
             queue.in_flight += 1;
@@ -280,15 +309,12 @@ impl Schedule {
             let Some(entry) = self.entries.get_mut(&delivery) else { continue };
             entry.place = Place::Ready(due);
             let lane = entry.lane;
-            let queue = self.lanes.entry(lane).or_default();
-            queue.ready.push_back(delivery);
-            if let Some(rate) = entry.rate {
-                queue.pace.limit(rate);
-            }
+            self.lanes.entry(lane).or_default().ready.push_back(delivery);
             self.offer_turn(lane);
         }
-        if self.lanes.len() > LANES {
+        if self.lanes.len() > self.most_lanes {
             self.lanes.retain(|_, queue| !queue.is_idle() || !queue.pace.is_forgettable(now));
+            self.most_lanes = LANES.max(self.lanes.len() * 2);
         }
     }
 
@@ -345,7 +371,7 @@ impl Schedule {
     pub fn oldest_ready(&self) -> Option<Timestamp> {
         let first = |(lane, queue): (&Lane, &Queue)| {
             queue.ready.iter().find_map(|delivery| match self.entries.get(delivery) {
-                Some(Entry { lane: of, place: Place::Ready(due), .. }) if of == lane => Some(*due),
+                Some(Entry { lane: of, place: Place::Ready(due) }) if of == lane => Some(*due),
                 _ => None,
             })
         };
@@ -377,7 +403,7 @@ impl Schedule {
         self.waiting =
             std::mem::take(&mut self.waiting).into_iter().map(|(due, delivery)| (moved(due), delivery)).collect();
         for entry in self.entries.values_mut() {
-            if let Place::Waiting(due) = &mut entry.place {
+            if let Place::Waiting(due, _) | Place::Ready(due) = &mut entry.place {
                 *due = moved(*due);
             }
         }
@@ -391,9 +417,11 @@ impl Schedule {
     }
 }
 
-/// FNV-1a, 64 bits: the same lane for the same authority in every run, so that a simulation can be repeated.
+/// The beginning of a SHA-256: the same lane for the same authority in every run, so that a simulation can be repeated; and
+/// nobody finds a name that shares a lane, and so its pauses, with another's.
 fn lane(authority: &str) -> Lane {
-    authority.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let hash: [u8; 32] = Sha256::digest(authority).into();
+    hash.iter().take(8).fold(0, |lane, byte| lane << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

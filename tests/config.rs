@@ -233,3 +233,35 @@ fn what_is_probably_not_meant_is_said_and_allowed() {
         "{said}"
     );
 }
+
+/// What the guard would refuse at every attempt is refused when it is registered.
+#[test]
+fn a_webhook_that_could_never_be_delivered_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = command();
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "10.0.0.0/8", "--data-dir"])
+        .arg(directory.path());
+    let server = Server::run(&mut serve);
+    let register = |url: &str| {
+        let body = serde_json::json!({"webhook": {"url": url}});
+        let mut answer = client().post(server.url("/v1/batches")).send_json(body).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_json::<Value>().unwrap())
+    };
+    for (url, why) in [
+        ("https://127.0.0.1/", "loopback"),
+        ("https://192.168.1.1/hook", "private"),
+        ("https://[::ffff:127.0.0.1]/", "loopback"),
+        ("https://2130706433/", "loopback"),
+        ("https://localhost/", "loopback"),
+        ("https://a.example:9000/", "port 9000"),
+        ("http://a.example/", "https"),
+    ] {
+        let (status, body) = register(url);
+        let (code, said) = (&body["error"]["code"], body["detail"].as_str().unwrap());
+        assert_eq!((status, code.as_str(), &body["error"]["param"]), (422, Some("invalid_url"), &"webhook.url".into()));
+        assert!(said.contains(why), "{url}: {said}");
+    }
+    assert_eq!(register("https://10.1.2.3/").0, 200);
+    assert_eq!(register("https://a.example/hook?x=1").0, 200);
+}

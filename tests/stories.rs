@@ -62,6 +62,7 @@ stories!(
     one_slow_receiver,
     payload_format,
     progress,
+    progress_interval,
     registered_when_done,
     retry_after,
     secret_rotation,

@@ -1,5 +1,7 @@
 //! Deliveries: seeing them with their attempts, and sending one once more.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,7 +19,11 @@ use crate::domain::delivery::{Delivery, DeliveryState, DeliveryStatus};
 use crate::domain::id::DeliveryId;
 use crate::domain::rejection::Rejection;
 use crate::domain::webhook::EventKind;
+use crate::runtime::{Waits, WaitsFor};
 use crate::views::DeliveryFilter;
+
+/// How long the answer to what a delivery waits for is waited for: the engine gives it between two commits.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A webhook call that was decided on. Times are ISO 8601, UTC.
 #[derive(Serialize, JsonSchema)]
@@ -40,14 +46,49 @@ pub(super) struct DeliveryObject {
     max_attempts: u32,
     /// When the next attempt may begin; null when none is waited for.
     next_attempt_at: Option<String>,
+    /// What the next attempt waits for; null when none is waited for, and when that is not known at the moment.
+    waiting: Option<Waiting>,
     /// Its dead letter, from when it was first given up.
     dead_letter_id: Option<u64>,
     /// Its attempts, oldest first; in a list at most the newest 20.
     attempts: Vec<AttemptObject>,
 }
 
-impl From<&Delivery> for DeliveryObject {
-    fn from(delivery: &Delivery) -> Self {
+/// What keeps an attempt waiting.
+#[derive(Serialize, JsonSchema)]
+enum Waiting {
+    /// Its time has not come: see `next_attempt_at`.
+    #[serde(rename = "retry time")]
+    RetryTime,
+    /// The batch's progress was told less than the configured interval ago.
+    #[serde(rename = "progress interval")]
+    ProgressInterval,
+    /// The destination fails, or asked for it, and is tried again when its pause is over.
+    #[serde(rename = "destination paused")]
+    DestinationPaused,
+    /// The destination gets as many attempts in a second as it may.
+    #[serde(rename = "rate limit")]
+    RateLimit,
+    /// Other attempts, at the same destination or at all, are being made.
+    #[serde(rename = "turn")]
+    Turn,
+}
+
+impl From<WaitsFor> for Waiting {
+    fn from(what: WaitsFor) -> Self {
+        match what {
+            WaitsFor::Time => Self::RetryTime,
+            WaitsFor::Interval => Self::ProgressInterval,
+            WaitsFor::Pause => Self::DestinationPaused,
+            WaitsFor::Rate => Self::RateLimit,
+            WaitsFor::Turn => Self::Turn,
+        }
+    }
+}
+
+impl DeliveryObject {
+    fn new(delivery: &Delivery, waits: &Waits) -> Self {
+        let is_pending = delivery.state.status() == DeliveryStatus::Pending;
         Self {
             id: delivery.id.to_string(),
             batch_id: delivery.job.to_string(),
@@ -61,6 +102,7 @@ impl From<&Delivery> for DeliveryObject {
                 DeliveryState::Pending { due } => Some(due.to_string()),
                 _ => None,
             },
+            waiting: waits.get(&delivery.id).filter(|_| is_pending).copied().map(Waiting::from),
             dead_letter_id: delivery.dead_letter.map(|letter| letter.0),
             attempts: delivery.attempts.iter().map(AttemptObject::from).collect(),
         }
@@ -82,7 +124,7 @@ impl FromQuery for Listing {
             status: query.word("status", &statuses, DeliveryStatus::parse)?,
             kind: query.word("event", &EventKind::ALL.map(EventKind::as_str), EventKind::parse)?,
         };
-        let schema = serde_json::json!({"type": "string", "pattern": "^msg_[0-9a-hjkmnp-tv-z]{26}$"});
+        let schema = serde_json::json!({"type": "string", "pattern": "^msg_[0-7][0-9a-hjkmnp-tv-z]{25}$"});
         let after = query.parsed("after", "the id of a delivery", schema, |id| id.parse().ok())?;
         Ok(Self { filter, limit: query.limit(20, 100)?, after })
     }
@@ -106,8 +148,10 @@ pub(super) async fn list(
         };
         views.deliveries(&filter, before, limit + 1).map_err(Problem::storage)
     });
-    let deliveries = read.await?.iter().map(DeliveryObject::from).collect();
-    Ok(Json(Page::of(deliveries, limit, |delivery: &DeliveryObject| delivery.id.clone())))
+    let deliveries = read.await?;
+    let waits = waits(&app, &deliveries).await;
+    let objects = deliveries.iter().map(|delivery| DeliveryObject::new(delivery, &waits)).collect();
+    Ok(Json(Page::of(objects, limit, |delivery: &DeliveryObject| delivery.id.clone())))
 }
 
 /// `GET /v1/webhooks/deliveries/{id}`
@@ -116,13 +160,25 @@ pub(super) async fn show(
     DeliveryPath(id): DeliveryPath,
     _: Params<()>,
 ) -> Result<Json<DeliveryObject>, Problem> {
-    blocking(&app, move |app| whole(app, id)).await.map(Json)
+    let read = blocking(&app, move |app| {
+        let delivery = app.handle.views().delivery(id).map_err(Problem::storage)?;
+        let delivery = delivery.ok_or_else(|| Problem::from(Rejection::not_found("delivery", id)))?;
+        let attempts = attempts::all(app, &delivery)?;
+        Ok((delivery, attempts))
+    });
+    let (delivery, attempts) = read.await?;
+    let waits = waits(&app, std::slice::from_ref(&delivery)).await;
+    Ok(Json(DeliveryObject { attempts, ..DeliveryObject::new(&delivery, &waits) }))
 }
 
-fn whole(app: &App, id: DeliveryId) -> Result<DeliveryObject, Problem> {
-    let delivery = app.handle.views().delivery(id).map_err(Problem::storage)?;
-    let delivery = delivery.ok_or_else(|| Problem::from(Rejection::not_found("delivery", id)))?;
-    Ok(DeliveryObject { attempts: attempts::all(app, &delivery.job, id)?, ..DeliveryObject::from(&delivery) })
+/// What those of `deliveries` that are pending wait for, as far as the engine says so at once.
+async fn waits(app: &App, deliveries: &[Delivery]) -> Waits {
+    let pending = |delivery: &&Delivery| delivery.state.status() == DeliveryStatus::Pending;
+    let pending: Vec<DeliveryId> = deliveries.iter().filter(pending).map(|delivery| delivery.id).collect();
+    if pending.is_empty() {
+        return Waits::new();
+    }
+    tokio::time::timeout(PATIENCE, app.handle.waits(pending)).await.unwrap_or_default()
 }
 
 /// The query of a resend.

@@ -7,8 +7,9 @@ use std::future::Future;
 use axum::Router;
 use axum::extract::State;
 use axum::handler::Handler;
+use axum::http::Method;
 use axum::routing::MethodFilter;
-use axum::routing::{MethodRouter, on};
+use axum::routing::on;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
@@ -129,39 +130,8 @@ impl Routes {
         self
     }
 
-    pub(super) fn get<H, T, S>(self, path: &str, summary: &str, handler: H) -> Self
-    where
-        H: Handler<T, Shared> + Described<S>,
-        T: 'static,
-    {
-        self.add(MethodFilter::GET, "get", path, summary, handler)
-    }
-
-    pub(super) fn post<H, T, S>(self, path: &str, summary: &str, handler: H) -> Self
-    where
-        H: Handler<T, Shared> + Described<S>,
-        T: 'static,
-    {
-        self.add(MethodFilter::POST, "post", path, summary, handler)
-    }
-
-    pub(super) fn patch<H, T, S>(self, path: &str, summary: &str, handler: H) -> Self
-    where
-        H: Handler<T, Shared> + Described<S>,
-        T: 'static,
-    {
-        self.add(MethodFilter::PATCH, "patch", path, summary, handler)
-    }
-
-    pub(super) fn delete<H, T, S>(self, path: &str, summary: &str, handler: H) -> Self
-    where
-        H: Handler<T, Shared> + Described<S>,
-        T: 'static,
-    {
-        self.add(MethodFilter::DELETE, "delete", path, summary, handler)
-    }
-
-    fn add<H, T, S>(mut self, filter: MethodFilter, method: &str, path: &str, summary: &str, handler: H) -> Self
+    /// Adds an operation.
+    pub(super) fn on<H, T, S>(mut self, method: Method, path: &str, summary: &str, handler: H) -> Self
     where
         H: Handler<T, Shared> + Described<S>,
         T: 'static,
@@ -190,9 +160,10 @@ impl Routes {
         if self.is_open {
             described["security"] = json!([{}]);
         }
-        self.paths.entry(path.to_owned()).or_default().insert(method.to_owned(), described);
-        let route: MethodRouter<Shared> = on(filter, handler);
-        self.router = self.router.route(path, route);
+        self.paths.entry(path.to_owned()).or_default().insert(method.as_str().to_ascii_lowercase(), described);
+        // It knows every method of RFC 9110, and no other stands in the table.
+        let filter = MethodFilter::try_from(method).unwrap_or(MethodFilter::GET);
+        self.router = self.router.route(path, on(filter, handler));
         self
     }
 
@@ -206,7 +177,9 @@ impl Routes {
             "info": {
                 "title": "hookledger",
                 "version": env!("CARGO_PKG_VERSION"),
-                "description": "Signed webhooks about jobs, delivered reliably. Every answer carries X-Request-Id.",
+                "description": "Signed webhooks about jobs, delivered reliably. Every answer carries X-Request-Id. Fields and \
+                                parameters that are not described are refused, and so are bodies with a NUL or with the \
+                                same key twice in one object.",
                 "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
             },
             "paths": self.paths,

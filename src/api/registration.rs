@@ -1,7 +1,9 @@
 //! What a client says of a batch, read from JSON into the words of the domain.
 //!
 //! Here are types and names only; bounds are the domain's, which names the field as well. The bounds that stand here as
-//! attributes are for the description, and a test holds the two together.
+//! attributes are for the description: whatever is outside of them is refused. What a schema can't say (a sum of lengths,
+//! a time of at most ten years) it leaves open, and the text beside it says. `tests/python/fuzz_api.py` holds the two
+//! together.
 
 use std::collections::BTreeMap;
 
@@ -94,10 +96,13 @@ impl Change {
 #[derive(Deserialize, JsonSchema)]
 struct NewCounts {
     /// All of them.
+    #[schemars(range(max = u64::MAX))]
     total: Option<u64>,
     /// Ended well.
+    #[schemars(range(max = u64::MAX))]
     completed: Option<u64>,
     /// Ended badly.
+    #[schemars(range(max = u64::MAX))]
     failed: Option<u64>,
 }
 
@@ -108,7 +113,7 @@ struct OutputExpiresAfter {
     #[schemars(schema_with = "anchor")]
     anchor: String,
     /// Seconds.
-    #[serde(default, deserialize_with = "schema::nearest")]
+    #[serde(deserialize_with = "schema::nearest")]
     #[schemars(with = "i64", range(min = 1))]
     seconds: Option<i64>,
 }
@@ -117,7 +122,7 @@ struct OutputExpiresAfter {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum NewErrors {
-    Bare(#[schemars(length(max = 16))] Vec<NewError>),
+    Bare(#[schemars(length(max = 256))] Vec<NewError>),
     List(ErrorList),
 }
 
@@ -129,25 +134,25 @@ struct ErrorList {
     #[schemars(schema_with = "list")]
     object: Option<String>,
     /// The errors.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 256))]
     data: Vec<NewError>,
 }
 
-/// One of a job's errors.
+/// One of a job's errors. All of them together take at most 4 KiB, with 16 bytes for each.
 #[derive(Deserialize, JsonSchema)]
 struct NewError {
     /// A code that programs know.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     code: Option<String>,
     /// The line of the input file.
     #[serde(default, deserialize_with = "schema::nearest")]
     #[schemars(with = "Option<i64>")]
     line: Option<i64>,
     /// What was wrong.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     message: Option<String>,
     /// The field that was wrong.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     param: Option<String>,
 }
 
@@ -156,7 +161,7 @@ fn id(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn window(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": ["string", "null"], "pattern": "^[1-9][0-9]{0,2}[smhd]$"})
+    json_schema!({"type": ["string", "null"], "pattern": "^[0-9]{1,9}[smhd]$"})
 }
 
 fn metadata(_: &mut SchemaGenerator) -> Schema {

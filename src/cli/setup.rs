@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::Failed;
-use crate::api::{ApiOptions, Keys};
+use crate::api::{ApiOptions, Destinations, Keys};
 use crate::config::{self, Config};
 use crate::runtime::Options;
 use crate::schedule::{Pacing, Rate};
@@ -66,10 +66,11 @@ impl Setup {
             secrets.push(secret);
         }
         check_exposure(config.listen, config.origin("listen"), &keys)?;
+        let transport = transport(&config)?;
         Ok(Self {
-            api: api(&config, keys),
+            api: ApiOptions { destinations: destinations(&transport.guard), ..api(&config, keys) },
             runtime: runtime(&config, secrets),
-            transport: transport(&config)?,
+            transport,
             config,
             warnings,
         })
@@ -100,6 +101,7 @@ fn runtime(config: &Config, global_secrets: Vec<Secret>) -> Options {
         longest_pause: config.longest_pause,
         rate: (config.rate_limit > 0).then_some(Rate { per_second: config.rate_limit }),
     };
+    options.engine.progress_interval = config.progress_interval;
     let policy = &mut options.engine.policy;
     policy.allow_http = config.dev || config.allow_http;
     policy.max_attempts = config.max_retries;
@@ -108,6 +110,12 @@ fn runtime(config: &Config, global_secrets: Vec<Secret>) -> Options {
     policy.backoff.cap = config.backoff_cap;
     policy.retry_schedule.clone_from(&config.retry_schedule);
     options
+}
+
+/// What the guard will refuse at every attempt is refused at once.
+fn destinations(guard: &Guard) -> Destinations {
+    let guard = guard.clone();
+    Destinations::new(move |url| guard.parse(url).map(drop).map_err(|blocked| blocked.to_string()))
 }
 
 /// Where deliveries may go, and how.
@@ -169,7 +177,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_library() {
         let setup = of(&[]).unwrap();
-        assert_eq!(format!("{:?}", setup.api), format!("{:?}", ApiOptions::default()));
+        let api = ApiOptions { destinations: Destinations::default(), ..setup.api.clone() };
+        assert_eq!(format!("{api:?}"), format!("{:?}", ApiOptions::default()));
         assert_eq!(format!("{:?}", setup.runtime), format!("{:?}", Options::default()));
         let own = Guard { own_address: Some(setup.config.listen), ..Guard::default() };
         let own = UreqSettings { guard: own, ..UreqSettings::default() };
@@ -200,6 +209,7 @@ mod tests {
             ("HOOKLEDGER_RATE_LIMIT", "54"),
             ("HOOKLEDGER_PAUSE_AFTER", "55"),
             ("HOOKLEDGER_LONGEST_PAUSE", "56s"),
+            ("HOOKLEDGER_PROGRESS_INTERVAL", "57s"),
             ("HOOKLEDGER_QUEUE", "50"),
             ("HOOKLEDGER_SHUTDOWN_GRACE", "51s"),
         ])
@@ -217,7 +227,7 @@ mod tests {
         assert_eq!((runtime.workers, api.body_bytes), (44, 4600));
         let pacing =
             Pacing { slots: 45, failures: Some(55), longest_pause: secs(56), rate: Some(Rate { per_second: 54 }) };
-        assert_eq!(engine.pacing, pacing);
+        assert_eq!((engine.pacing, engine.progress_interval), (pacing, secs(57)));
         assert_eq!((api.connections_per_peer, api.write_deadline), (Some(52), secs(53)));
         assert_eq!((api.body_deadline, api.head_deadline, api.connections), (secs(47), secs(48), 49));
         assert_eq!((runtime.queue, api.grace, runtime.grace), (50, secs(51), secs(51)));

@@ -91,6 +91,9 @@ pub(crate) struct Options {
     /// The longest pause between two attempts at a destination that fails [default: 1m]
     #[arg(long, value_name = "DURATION")]
     pub(crate) longest_pause: Option<Given>,
+    /// How often one job's progress is told, at most; 0s for every report [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) progress_interval: Option<Given>,
     /// The largest body of a request, in bytes, KiB or MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE")]
     pub(crate) body_limit: Option<Given>,

@@ -86,7 +86,7 @@ pub enum Command {
     },
     /// Try many dead letters once more. Those that can't be, or need not be, are passed over.
     RetryDeadLetters {
-        /// The dead letters, each once.
+        /// The dead letters.
         ids: Vec<DeadLetterId>,
         /// Also those of which a retry has succeeded already.
         force: bool,
@@ -98,7 +98,7 @@ pub enum Command {
     },
     /// Delete many dead letters. Those that are gone already are passed over.
     DeleteDeadLetters {
-        /// The dead letters, each once.
+        /// The dead letters.
         ids: Vec<DeadLetterId>,
     },
     /// Send a delivery once more, whatever became of it.

@@ -1,5 +1,6 @@
 //! What a command means: the events that it causes, or why it is refused.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::command::{Command, Rotation};
@@ -67,17 +68,22 @@ pub fn decide(state: &State, command: &Command, stamp: Stamp) -> Decision {
         }
         Command::RetryDeadLetter { id, force } => retry_dead_letter(state, known_dead_letter(state, *id)?, *force),
         Command::RetryDeadLetters { ids, force } => {
-            let letters = ids.iter().filter_map(|id| state.dead_letter(*id));
+            let letters = distinct(ids).filter_map(|id| state.dead_letter(id));
             Ok(letters.flat_map(|letter| retry_dead_letter(state, letter, *force).unwrap_or_default()).collect())
         }
         Command::DeleteDeadLetter { id } => Ok(vec![deletion(known_dead_letter(state, *id)?)]),
         Command::DeleteDeadLetters { ids } => {
-            Ok(ids.iter().filter_map(|id| state.dead_letter(*id)).map(deletion).collect())
+            Ok(distinct(ids).filter_map(|id| state.dead_letter(id)).map(deletion).collect())
         }
         Command::Resend { delivery, force } => {
             redeliver(known_delivery(state, *delivery)?, *force, Rejection::AlreadyDelivered)
         }
     }
+}
+
+/// Each once: what one of them comes to is decided on the state before all of them.
+fn distinct(ids: &[DeadLetterId]) -> impl Iterator<Item = DeadLetterId> {
+    ids.iter().copied().collect::<BTreeSet<_>>().into_iter()
 }
 
 fn known_job<'a>(state: &'a State, id: &JobId) -> Result<&'a Job, Rejection> {

@@ -183,6 +183,12 @@ impl Delivery {
         self.delivered_at.is_none() && self.dead_letter.is_none()
     }
 
+    /// Whether one more attempt may be asked for: what the receiver has, only with `force`.
+    #[must_use]
+    pub const fn may_be_redelivered(&self, force: bool) -> bool {
+        !self.is_active() && (force || self.delivered_at.is_none())
+    }
+
     /// Whether an attempt is being made or will be.
     #[must_use]
     pub const fn is_active(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::attempt::Attempt;
 use crate::domain::IllegalTransition;
@@ -19,7 +20,7 @@ use crate::signature::Secret;
 use crate::views::answers::AnswerKey;
 
 /// What the engine is configured with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// What decisions depend on.
     pub policy: Policy,
@@ -27,6 +28,20 @@ pub struct Settings {
     pub global_secrets: Vec<Secret>,
     /// How fast one destination (scheme, host and port) is served.
     pub pacing: Pacing,
+    /// How long after the beginning of an attempt that told a job's progress the next one of that job begins at the
+    /// earliest; zero: at once.
+    pub progress_interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            global_secrets: Vec::new(),
+            pacing: Pacing::default(),
+            progress_interval: Duration::from_secs(1),
+        }
+    }
 }
 
 /// Names whoever waits for a reply.

@@ -48,6 +48,17 @@ pub fn rebuild(reader: &dyn LogReader, until: Seq) -> Result<State, EngineError>
 pub fn differences(state: &State, reader: &dyn LogReader) -> Result<BTreeSet<Vec<u8>>, LogError> {
     let mut missing = views::all_rows(state);
     let mut different = BTreeSet::new();
+    each_stored(reader, |key, value| {
+        if missing.remove(&key).as_ref() != Some(&value) {
+            different.insert(key);
+        }
+    })?;
+    different.extend(missing.into_keys());
+    Ok(different)
+}
+
+/// Shows every stored row that is derived from events to `see`.
+fn each_stored(reader: &dyn LogReader, mut see: impl FnMut(Vec<u8>, Vec<u8>)) -> Result<(), LogError> {
     for prefix in views::DERIVED {
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -55,14 +66,11 @@ pub fn differences(state: &State, reader: &dyn LogReader) -> Result<BTreeSet<Vec
             let Some((last, _)) = rows.last() else { break };
             after = Some(last.clone());
             for (key, value) in rows {
-                if missing.remove(&key).as_ref() != Some(&value) {
-                    different.insert(key);
-                }
+                see(key, value);
             }
         }
     }
-    different.extend(missing.into_keys());
-    Ok(different)
+    Ok(())
 }
 
 /// Rows that are written at a time when all of them are made anew.
@@ -81,8 +89,12 @@ pub(super) fn make_rows_current(log: &mut dyn EventLog) -> Result<(), EngineErro
     if tail > Seq::ZERO {
         tracing::info!(events = tail.0, "making the views anew, in the form of this version");
         let rows = views::all_rows(&rebuild(&*reader, tail)?);
-        let surplus = stored_keys(&*reader)?.into_iter().filter(|key| !rows.contains_key(key));
-        let mut writes: Vec<RowWrite> = surplus.map(|key| RowWrite { key, value: None }).collect();
+        let mut writes = Vec::new();
+        each_stored(&*reader, |key, _| {
+            if !rows.contains_key(&key) {
+                writes.push(RowWrite { key, value: None });
+            }
+        })?;
         writes.extend(rows.into_iter().map(|(key, value)| RowWrite { key, value: Some(value) }));
         for some in writes.chunks(ROWS) {
             log.commit(tail, &[], some)?;
@@ -91,18 +103,4 @@ pub(super) fn make_rows_current(log: &mut dyn EventLog) -> Result<(), EngineErro
     // The last: until it is there, the next opening begins again.
     log.commit(tail, &[], &[views::version_row()])?;
     Ok(())
-}
-
-fn stored_keys(reader: &dyn LogReader) -> Result<Vec<Vec<u8>>, LogError> {
-    let mut keys = Vec::new();
-    for prefix in views::DERIVED {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let rows = reader.rows(prefix, Order::Ascending, after.as_deref(), CHUNK)?;
-            let Some((last, _)) = rows.last() else { break };
-            after = Some(last.clone());
-            keys.extend(rows.into_iter().map(|(key, _)| key));
-        }
-    }
-    Ok(keys)
 }

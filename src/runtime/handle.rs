@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use super::question::{self, Question, Waits};
 use crate::domain::command::{Command, Rotation};
 use crate::domain::id::DeliveryId;
 use crate::domain::id::{DeadLetterId, JobId, Seq};
@@ -119,6 +120,7 @@ fn read_reply<T>(
 #[derive(Clone)]
 pub struct Handle {
     commands: crossbeam_channel::Sender<Message>,
+    questions: crossbeam_channel::Sender<Question>,
     reader: Arc<dyn LogReader>,
     health: Arc<Mutex<Health>>,
     tail: watch::Receiver<Seq>,
@@ -128,12 +130,13 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(
         commands: crossbeam_channel::Sender<Message>,
+        questions: crossbeam_channel::Sender<Question>,
         reader: Arc<dyn LogReader>,
         health: Arc<Mutex<Health>>,
         tail: watch::Receiver<Seq>,
         meter: Arc<Meter>,
     ) -> Self {
-        Self { commands, reader, health, tail, meter }
+        Self { commands, questions, reader, health, tail, meter }
     }
 
     /// Registers a job under an id that the host has chosen. The same id with the same specification again gives the
@@ -214,6 +217,14 @@ impl Handle {
     pub async fn beyond(&self, after: Seq) -> Seq {
         let mut tail = self.tail.clone();
         tail.wait_for(|tail| *tail > after).await.map_or(after, |tail| *tail)
+    }
+
+    /// What some deliveries, a page of them, wait for. One that waits for nothing is not in the answer, and none is when
+    /// the engine has ended or too many ask.
+    ///
+    /// The answer comes between two steps of the engine, and a step takes as long as the disk does: put a bound on the wait.
+    pub fn waits(&self, deliveries: Vec<DeliveryId>) -> impl Future<Output = Waits> + use<> {
+        question::ask(self.questions.clone(), deliveries)
     }
 
     /// Whether commands are taken.

@@ -62,6 +62,9 @@ pub(super) enum Start {
 /// The shortest pause.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long it is remembered of a destination that it failed: longer than any pause.
+const REMEMBERED: Duration = Duration::from_hours(2);
+
 /// One destination's pace.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
@@ -75,6 +78,8 @@ pub(super) struct Pace {
     /// When the bucket will be full again, in microseconds: the theoretical arrival time of the generic cell rate algorithm
     /// (ITU-T I.371).
     full_at: i64,
+    /// When an attempt last said something of it.
+    seen: Timestamp,
 }
 
 impl Pace {
@@ -104,6 +109,7 @@ impl Pace {
     }
 
     pub(super) fn ended(&mut self, sign: Sign, now: Timestamp, pacing: &Pacing) {
+        self.seen = now;
         match sign {
             Sign::Unknown => {}
             Sign::Alive => {
@@ -111,6 +117,9 @@ impl Pace {
                 let twice = self.recovering.map(|slots| slots.saturating_mul(2));
                 self.recovering = twice.filter(|slots| *slots < pacing.slots);
             }
+            // An attempt that ends during the pause began before it, or was urgent. It must not make the pause longer: many that
+            // time out together are one sign.
+            Sign::Failing | Sign::Busy(None) if self.is_paused(now) => {}
             Sign::Failing => {
                 self.failures = self.failures.saturating_add(1);
                 if let Some(over) = pacing.failures.and_then(|most| self.failures.checked_sub(most.max(1))) {
@@ -118,13 +127,18 @@ impl Pace {
                 }
             }
             Sign::Busy(asked) => {
-                self.failures = self.failures.saturating_add(1);
+                self.failures = self.failures.saturating_add(u32::from(!self.is_paused(now)));
                 if pacing.failures.is_some() {
                     let pause = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(20)).min(pacing.longest_pause);
-                    self.pause(asked.unwrap_or(pause), now);
+                    // The delivery waits as long as was asked; others to the same host may be to somebody else.
+                    self.pause(asked.map_or(pause, |asked| asked.min(pacing.longest_pause)), now);
                 }
             }
         }
+    }
+
+    fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
     }
 
     fn pause(&mut self, pause: Duration, now: Timestamp) {
@@ -132,15 +146,17 @@ impl Pace {
         self.paused_until = self.paused_until.max(Some(now.plus(pause)));
     }
 
-    /// Whether there is nothing to remember of it.
+    /// Whether there is nothing to remember of it: it is well, or nothing was heard of it for long.
     pub(super) fn is_forgettable(&self, now: Timestamp) -> bool {
-        let quiet = self.paused_until.is_none_or(|until| until <= now);
-        quiet && self.failures == 0 && self.recovering.is_none() && self.full_at <= now.as_millis().saturating_mul(1000)
+        let is_well = self.failures == 0 && self.recovering.is_none() || self.seen.plus(REMEMBERED) <= now;
+        let is_full = self.full_at <= now.as_millis().saturating_mul(1000);
+        self.rate.is_none() && !self.is_paused(now) && is_well && is_full
     }
 
     pub(super) fn set_back(&mut self, millis: i64) {
         let back = |at: Timestamp| Timestamp::from_millis(at.as_millis().saturating_sub(millis));
         self.paused_until = self.paused_until.map(back);
+        self.seen = back(self.seen);
         self.full_at = self.full_at.saturating_sub(millis.saturating_mul(1000));
     }
 }
@@ -168,10 +184,25 @@ mod tests {
             assert_eq!(pace.start(0, at(until), &PACING), Start::Now);
             assert_eq!(pace.start(1, at(until), &PACING), Start::AfterAnother, "one at a time");
         }
-        for _ in 0..20 {
-            pace.ended(Sign::Failing, at(100_000), &PACING);
+        for now in (100_000..2_000_000).step_by(100_000) {
+            pace.ended(Sign::Failing, at(now), &PACING);
         }
-        assert_eq!(pace.start(0, at(100_000), &PACING), Start::AfterPause(at(160_000)), "and no longer than that");
+        assert_eq!(pace.start(0, at(1_900_000), &PACING), Start::AfterPause(at(1_960_000)), "and no longer than that");
+    }
+
+    #[test]
+    fn attempts_that_fail_together_are_one_sign() {
+        let mut pace = Pace::default();
+        for now in 0..32 {
+            pace.ended(Sign::Failing, at(now), &PACING);
+        }
+        assert_eq!(pace.start(0, at(32), &PACING), Start::AfterPause(at(1_002)), "the third began it");
+        pace.ended(Sign::Busy(None), at(40), &PACING);
+        assert_eq!(pace.start(0, at(40), &PACING), Start::AfterPause(at(1_002)));
+        pace.ended(Sign::Busy(Some(Duration::from_secs(9))), at(50), &PACING);
+        assert_eq!(pace.start(0, at(50), &PACING), Start::AfterPause(at(9_050)), "unless the receiver asks for more");
+        pace.ended(Sign::Failing, at(9_050), &PACING);
+        assert_eq!(pace.start(0, at(9_050), &PACING), Start::AfterPause(at(11_050)), "the probe is another sign");
     }
 
     #[test]
@@ -191,13 +222,20 @@ mod tests {
     #[test]
     fn whoever_asks_to_be_left_alone_is() {
         let mut pace = Pace::default();
-        pace.ended(Sign::Busy(Some(Duration::from_secs(90))), at(0), &PACING);
-        assert_eq!(pace.start(0, at(89_999), &PACING), Start::AfterPause(at(90_000)));
+        pace.ended(Sign::Busy(Some(Duration::from_secs(50))), at(0), &PACING);
+        assert_eq!(pace.start(0, at(49_999), &PACING), Start::AfterPause(at(50_000)));
+        let mut pace = Pace::default();
+        pace.ended(Sign::Busy(Some(Duration::from_hours(1))), at(0), &PACING);
+        assert_eq!(
+            pace.start(0, at(0), &PACING),
+            Start::AfterPause(at(60_000)),
+            "others may go to somebody else there"
+        );
         let mut pace = Pace::default();
         pace.ended(Sign::Busy(None), at(0), &PACING);
         assert_eq!(pace.start(0, at(0), &PACING), Start::AfterPause(at(1_000)));
-        pace.ended(Sign::Busy(None), at(0), &PACING);
-        assert_eq!(pace.start(0, at(0), &PACING), Start::AfterPause(at(2_000)));
+        pace.ended(Sign::Busy(None), at(1_000), &PACING);
+        assert_eq!(pace.start(0, at(1_000), &PACING), Start::AfterPause(at(3_000)));
         assert!(!pace.is_forgettable(at(9_999)));
     }
 

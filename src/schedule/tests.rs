@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod pacing;
+
 const A: &str = "https://a.example:443";
 const B: &str = "https://b.example:443";
 
@@ -383,26 +385,10 @@ fn what_is_urgent_goes_first_and_is_capped_all_the_same() {
 #[test]
 fn a_limited_destination_rests_until_its_next_turn() {
     let mut schedule = with(9, &[(1, A), (2, A), (3, A), (4, B)]);
-    schedule.limit(d(1), Some(Rate { per_second: 2 }));
+    schedule.limit(A, Rate { per_second: 2 });
     assert_eq!(ids(schedule.due(at(0), 9)), [1, 4, 2]);
     assert_eq!((schedule.next_due(), schedule.waits_for(d(3))), (Some(at(500)), Some(WaitsFor::Rate)));
     schedule.set_back(Duration::from_millis(400));
     assert_eq!(schedule.next_due(), Some(at(100)));
     assert_eq!(ids(schedule.due(at(100), 9)), [3]);
-}
-
-#[test]
-fn a_limit_outlives_the_lane_for_whoever_waits() {
-    let mut schedule = with(9, &[(1, A)]);
-    for id in [2, 3] {
-        schedule.wait(d(id), A, at(60_000));
-        schedule.limit(d(id), Some(Rate { per_second: 1 }));
-    }
-    assert_eq!(ids(schedule.due(at(0), 9)), [1]);
-    schedule.remove(d(1));
-    assert_eq!(ids(schedule.due(at(60_000), 9)), [2], "the lane was empty meanwhile");
-    assert_eq!(schedule.next_due(), Some(at(61_000)));
-    schedule.wait(d(4), A, at(61_000));
-    assert_eq!(ids(schedule.due(at(61_000), 9)), [3], "it holds for all who go there");
-    assert_eq!(ids(schedule.due(at(62_000), 9)), [4]);
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread::{self, JoinHandle};
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use hookledger::api::{self, ApiOptions};
 use hookledger::domain::event::Envelope;
-use hookledger::domain::id::Seq;
+use hookledger::domain::id::{JobId, Seq};
+use hookledger::domain::job::{Job, JobSpec};
 use hookledger::domain::outcome::{Outcome, Response};
 use hookledger::log::{EventLog, LogError, LogReader, RowWrite, memory::MemoryLog};
-use hookledger::runtime::{Handle, Options, Runtime};
+use hookledger::runtime::{Error, Handle, Options, Reply, Runtime};
 use hookledger::transport::{Request, Transport};
 use serde_json::{Value, json};
 
@@ -81,10 +82,13 @@ pub struct Gated {
 pub struct Faults {
     pub gate: RwLock<()>,
     pub fail: AtomicBool,
+    /// Commits that have come to the gate.
+    pub begun: AtomicUsize,
 }
 
 impl EventLog for Gated {
     fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+        self.faults.begun.fetch_add(1, Ordering::SeqCst);
         let _open = self.faults.gate.read().unwrap();
         if self.faults.fail.load(Ordering::SeqCst) {
             return Err(LogError::Indeterminate { why: "disk-detail-17".into() });
@@ -121,15 +125,28 @@ impl Api {
     }
 
     pub fn start_with(api_options: ApiOptions) -> Self {
-        let transport = Arc::new(Scripted::new());
+        Self::start_on(&MemoryLog::new(), api_options)
+    }
+
+    /// Starts it on a store that may have been in use before.
+    pub fn start_on(store: &MemoryLog, api_options: ApiOptions) -> Self {
         let mut options = Options::default();
         options.engine.policy.max_attempts = 1;
         options.engine.pacing.failures = None;
-        let memory = MemoryLog::new();
-        let log = memory.reopen();
+        Self::start_as(store, api_options, &options)
+    }
+
+    /// Starts it with other options.
+    pub fn run(api_options: ApiOptions, options: &Options) -> Self {
+        Self::start_as(&MemoryLog::new(), api_options, options)
+    }
+
+    fn start_as(store: &MemoryLog, api_options: ApiOptions, options: &Options) -> Self {
+        let transport = Arc::new(Scripted::new());
+        let (memory, log) = (store.reopen(), store.reopen());
         let faults = Arc::new(Faults::default());
         let gated = Gated { log: memory, faults: Arc::clone(&faults) };
-        let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, &options).unwrap();
+        let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, options).unwrap();
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let (told, address) = mpsc::channel();
@@ -152,6 +169,14 @@ impl Api {
 
     pub fn handle(&self) -> &Handle {
         self.runtime.as_ref().unwrap().handle()
+    }
+
+    /// Ends it all in good order, and starts it anew on the same store.
+    pub fn restart(mut self) -> Self {
+        let store = self.log.reopen();
+        self.end_engine();
+        drop(self);
+        Self::start_on(&store, ApiOptions::default())
     }
 
     /// Ends the engine, not the server.
@@ -188,6 +213,12 @@ impl Api {
 
     pub fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send("PATCH", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// A `POST` under an idempotency key; an empty body is none.
+    pub fn post_once(&self, key: &str, path: &str, body: &str) -> Answer {
+        let headers = [("Idempotency-Key", key), ("Content-Type", "application/json")];
+        self.send("POST", path, &headers[..if body.is_empty() { 1 } else { 2 }], body.as_bytes())
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -232,6 +263,23 @@ impl Api {
             (name.to_ascii_lowercase(), value.to_owned())
         };
         Answer::new(status, lines.map(header).collect(), body.to_owned())
+    }
+
+    /// Runs `during` while the engine is held in a commit and its queue is full. Gives what became of what filled it.
+    pub fn overloaded(&self, during: impl FnOnce()) -> Vec<Result<Job, Error>> {
+        let held = self.faults.gate.write().unwrap();
+        let begun = self.faults.begun.load(Ordering::SeqCst);
+        let register =
+            |n: usize| self.handle().register(JobId::new(&format!("o{n}")).unwrap(), JobSpec::default(), None);
+        let mut replies = vec![register(0)];
+        // Until it is held there, it takes from the queue.
+        while self.faults.begun.load(Ordering::SeqCst) == begun {
+            thread::yield_now();
+        }
+        replies.extend((1..6000).map(register));
+        during();
+        drop(held);
+        replies.into_iter().map(Reply::wait).collect()
     }
 
     /// Registers a batch with a webhook that has a secret.
@@ -284,19 +332,30 @@ fn serve(handle: Handle, options: ApiOptions, stopped: oneshot::Receiver<()>, to
     });
 }
 
+/// Writers that are at work: one less when each of these goes, also by a panic, so that nobody waits for it in vain.
+pub struct AtWork<'a>(pub &'a AtomicUsize);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// An answer. Whatever it is, it has a request id and no secret.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 impl Answer {
     fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Self {
         assert!(!body.contains(SECRET) && !body.contains("must-never"), "{body}");
-        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-        let answer = Self { status, headers, body };
+        let (text, body) = (body.clone(), serde_json::from_str(&body).unwrap_or(Value::String(body)));
+        let answer = Self { status, headers, body, text };
         assert!(answer.header("x-request-id").is_some(), "{answer:?}");
         assert!(answer.body.is_string() || answer.header("content-type") == Some("application/json"), "{answer:?}");
         answer

@@ -16,6 +16,8 @@ use hookledger::clock::{Clock, SystemClock};
 use hookledger::verify::Verifier;
 use serde_json::Value;
 
+pub mod traffic;
+
 /// The bound on everything that has to happen: generous, for a machine under load. Reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -116,8 +118,17 @@ impl Server {
 
     /// Its memory, in KiB: `VmRSS` of Linux; `None` elsewhere.
     pub fn memory(&self) -> Option<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// Its threads: `Threads` of Linux; `None` elsewhere.
+    pub fn threads(&self) -> Option<u64> {
+        self.status("Threads:")
+    }
+
+    fn status(&self, name: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let line = status.lines().find(|line| line.starts_with(name))?;
         line.split_whitespace().nth(1)?.parse().ok()
     }
 

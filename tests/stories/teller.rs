@@ -140,12 +140,13 @@ impl Teller {
     }
 
     fn set(&mut self, line: &Line<'_>) {
-        line.allow(&["max_attempts", "timeout", "secret", "per_destination"]);
+        line.allow(&["max_attempts", "timeout", "secret", "per_destination", "progress_interval"]);
         assert!(self.engine.is_none(), "settings come first");
         let settings = &mut self.settings;
         settings.policy.max_attempts = line.number("max_attempts").unwrap_or(settings.policy.max_attempts);
         settings.policy.timeout = line.number("timeout").map_or(settings.policy.timeout, Duration::from_secs);
         settings.pacing.slots = line.number("per_destination").unwrap_or(settings.pacing.slots);
+        settings.progress_interval = line.get("progress_interval").map_or(settings.progress_interval, duration);
         let secrets = line.get("secret").into_iter().flat_map(|secrets| secrets.split(','));
         settings.global_secrets = secrets.map(|secret| Secret::new(secret).unwrap()).collect();
     }

@@ -162,3 +162,13 @@ fn rejections_are_in_words_for_whoever_sent_the_command() {
     assert_eq!(words(&Rejection::Stale { version: 4 }), stale);
     assert_eq!(words(&Rejection::NotInFlight), "No attempt with that number is in flight.");
 }
+
+#[test]
+fn one_that_is_named_twice_is_taken_once() {
+    let ids = vec![DeadLetterId(1), DeadLetterId(9), DeadLetterId(1)];
+    let many = Command::RetryDeadLetters { ids: ids.clone(), force: false };
+    let given = given_a_dead_letter().when(many.clone()).then([requested(false)]);
+    given.clone().when(many).nothing();
+    let gone = Event::DeadLetterDeleted { delivery: d(1), dead_letter: DeadLetterId(1) };
+    given.when(Command::DeleteDeadLetters { ids }).then([gone]);
+}
