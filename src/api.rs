@@ -55,6 +55,7 @@ mod server;
 mod stats;
 mod suggestion;
 mod upload;
+mod webhook;
 mod wire;
 
 pub use destinations::Destinations;
@@ -150,7 +151,12 @@ fn routes() -> Routes {
         .on(Method::GET, "/v1/log", "The events themselves, in commit order", feed::read)
         .common(&[400, 401, 403, 429, 431, 500, 503], false)
         .on(Method::POST, "/v1/batches", "Registers a batch", batches::create)
-        .on(Method::PATCH, "/v1/batches/{id}", "Reports what a batch's worker has to say", batches::report)
+        .on(
+            Method::PATCH,
+            "/v1/batches/{id}",
+            "Reports what a batch's worker has to say, or gives its webhook another secret",
+            batches::report,
+        )
         .common(&[400, 401, 403, 409, 429, 431, 500, 503], false)
         .on(Method::POST, "/v1/batches/{id}/cancel", "Asks a batch's worker to stop", batches::cancel)
         .on(Method::POST, "/v1/webhooks/deliveries/{id}/resend", "Sends a delivery once more", deliveries::resend)

@@ -47,7 +47,7 @@ pub use letters::{LetterFilter, LetterPage};
 pub use rows::{DERIVED, all_rows, changes, payload};
 
 /// The form of the rows. One higher for every change of what is derived from events, or of how it is stored.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// Where the store's version of the rows stands.
 const VERSION_ROW: &[u8] = b"m/views";

@@ -18,7 +18,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("log", &["clock", "domain"]),
     ("transport", &["clock", "domain"]),
     ("views", &["domain", "log"]),
-    ("secrets", &["domain", "log", "signature"]),
+    ("secrets", &["domain", "log"]),
     ("attempt", &["domain", "signature", "transport"]),
     ("meter", &["domain"]),
     ("engine", &["attempt", "domain", "log", "payload", "schedule", "secrets", "signature", "views"]),

@@ -115,6 +115,8 @@ fn what_is_printed_reads_as_the_same_configuration() {
     let given = [
         ("HOOKLEDGER_API_KEYS", &*keys),
         ("HOOKLEDGER_WEBHOOK_SECRET", SECRET),
+        ("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS", SECRET),
+        ("HOOKLEDGER_RETRY_SCHEDULE", "5s, 1m30s,2h"),
         ("HOOKLEDGER_DATA_DIR", "/tmp/a \"quoted\" \\ place"),
         ("HOOKLEDGER_BODY_LIMIT", "2000"),
         ("HOOKLEDGER_BACKOFF_BASE", "1500ms"),
@@ -146,7 +148,7 @@ fn the_page_lists_every_setting_with_its_default() {
     for (name, setting) in shown.as_object().unwrap() {
         let variable = format!("`HOOKLEDGER_{}`", name.to_uppercase());
         let (key, flag) = (format!("`{name}`"), format!("`--{}`", name.replace('_', "-")));
-        let secret = ["api_keys", "webhook_secret"].contains(&&**name);
+        let secret = ["api_keys", "webhook_secret", "webhook_secret_previous"].contains(&&**name);
         let default = match &setting["value"] {
             _ if secret => "none".to_owned(),
             Value::String(text) if text.is_empty() => "none".to_owned(),

@@ -13,11 +13,11 @@ use super::page::Page;
 use super::path::BatchPath;
 use super::problem::Problem;
 use super::query::{FromQuery, Params, Query};
-use super::registration::{NewBatch, NewReport, Registration};
+use super::registration::{Change, NewBatch, Registration};
 use super::{App, Shared, blocking};
 use crate::domain::batch::BatchObject;
 use crate::domain::id::{JobId, Seq};
-use crate::domain::job::{Job, Report, Status};
+use crate::domain::job::{Job, Status};
 use crate::domain::rejection::Rejection;
 use crate::runtime::{Answer, Rendered};
 
@@ -28,7 +28,7 @@ pub(super) async fn create(
     keeper: Keeper,
     JsonBody(body): JsonBody<NewBatch>,
 ) -> Result<Versioned<BatchObject>, Problem> {
-    let Registration { id, spec, secret, url_param } = body.try_into()?;
+    let Registration { id, spec, confidential, url_param } = body.try_into()?;
     // What is no URL at all the engine refuses, in its own words.
     if let Some(webhook) = spec.webhook.as_ref().filter(|webhook| webhook.check(true).is_ok()) {
         let why = app.options.destinations.check(&webhook.url);
@@ -36,7 +36,7 @@ pub(super) async fn create(
             Problem::invalid(url_param, "invalid_url", format!("{url_param} can't be delivered to: {why}"))
         })?;
     }
-    let registered = app.handle.keeping(keeper.keep(kept)).register(id, spec, secret).await;
+    let registered = app.handle.keeping(keeper.keep(kept)).register(id, spec, confidential).await;
     let job = registered.map_err(|error| Problem::from(error).renamed("webhook.url", url_param))?;
     Ok(shown(&job))
 }
@@ -78,11 +78,15 @@ pub(super) async fn report(
     BatchPath(id): BatchPath,
     _: Params<()>,
     if_match: IfMatch,
-    MaybeBody(body): MaybeBody<NewReport>,
+    MaybeBody(body): MaybeBody<Change>,
 ) -> Result<Versioned<BatchObject>, Problem> {
-    let report: Report = body.unwrap_or_default().try_into()?;
+    let (report, rotation) = body.unwrap_or_default().read()?;
     let if_match = if_match.version(|| Ok(find(&app, &id)?.version))?;
-    Ok(shown(&app.handle.report(id, report, if_match).await?))
+    let reply = match rotation {
+        Some((secret, overlap)) => app.handle.rotate(id, secret, overlap, report, if_match),
+        None => app.handle.report(id, report, if_match),
+    };
+    Ok(shown(&reply.await?))
 }
 
 /// `POST /v1/batches/{id}/cancel`

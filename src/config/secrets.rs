@@ -1,4 +1,4 @@
-//! API keys and the webhook secret: given by themselves or in a file of their own, and never shown.
+//! API keys and the webhook secrets: given by themselves or in a file of their own, and never shown.
 
 use toml::Value;
 
@@ -14,7 +14,8 @@ impl Options {
     pub(super) fn holds_secret(&self) -> bool {
         let key =
             |text: &Hidden| !text.expose().is_empty() && !keys(text.expose()).all(|key| key.starts_with(HASHED_PREFIX));
-        self.api_keys.as_ref().is_some_and(key) || is_some(self.webhook_secret.as_ref())
+        self.api_keys.as_ref().is_some_and(key)
+            || [&self.webhook_secret, &self.webhook_secret_previous].into_iter().any(|secret| is_some(secret.as_ref()))
     }
 }
 
@@ -32,10 +33,23 @@ impl Values {
 
     /// The webhook secret; none when the text is empty.
     pub(super) fn webhook_secret(&mut self) -> Result<Option<Hidden>, ConfigError> {
-        let by = |o: &Options| (o.webhook_secret.clone(), o.webhook_secret_file.clone());
-        let (secret, source, origin) = self.secret("webhook_secret", by)?;
+        self.one_secret("webhook_secret", |o| (o.webhook_secret.clone(), o.webhook_secret_file.clone()))
+    }
+
+    /// The one before it; none when the text is empty.
+    pub(super) fn webhook_secret_previous(&mut self) -> Result<Option<Hidden>, ConfigError> {
+        let by = |o: &Options| (o.webhook_secret_previous.clone(), o.webhook_secret_previous_file.clone());
+        self.one_secret("webhook_secret_previous", by)
+    }
+
+    fn one_secret(
+        &mut self,
+        name: &'static str,
+        by: impl Fn(&Options) -> (Option<Hidden>, Option<Given>),
+    ) -> Result<Option<Hidden>, ConfigError> {
+        let (secret, source, origin) = self.secret(name, by)?;
         let value = if secret.is_some() { MASK } else { "" }.into();
-        self.lines.push(Line { name: "webhook_secret", value, source, origin });
+        self.lines.push(Line { name, value, source, origin });
         Ok(secret)
     }
 

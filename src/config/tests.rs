@@ -39,11 +39,12 @@ fn source(config: &Config, name: &str) -> Source {
 fn every_setting_has_its_line_and_its_default_in_the_help() {
     let config = load(&[], &[]).unwrap();
     let named: Vec<_> = config.lines.iter().map(|line| line.name).collect();
-    let files = ["config", "api_keys_file", "webhook_secret_file"];
+    let files = ["config", "api_keys_file", "webhook_secret_file", "webhook_secret_previous_file"];
     let expected: Vec<_> = options::names().iter().filter(|name| !files.contains(name)).copied().collect();
     assert_eq!(named, expected);
     let command = <Options as clap::Args>::augment_args(clap::Command::new("x"));
-    for line in config.lines.iter().filter(|line| !["api_keys", "webhook_secret"].contains(&line.name)) {
+    let secrets = ["api_keys", "webhook_secret", "webhook_secret_previous"];
+    for line in config.lines.iter().filter(|line| !secrets.contains(&line.name)) {
         let flag = command.get_arguments().find(|argument| argument.get_id() == line.name).unwrap();
         let default = line.value.as_str().map_or_else(|| line.value.to_string(), ToOwned::to_owned);
         let default = if default.is_empty() { "none".to_owned() } else { default };
@@ -168,6 +169,30 @@ fn keys_and_secret_are_of_one_source() {
     }
     let masked = fault(load(&[], &[("HOOKLEDGER_WEBHOOK_SECRET", MASK)]));
     assert!(masked.contains("is what a secret is shown as"), "{masked}");
+}
+
+#[test]
+fn a_previous_secret_comes_after_another() {
+    let config = of_file("webhook_secret = 'new'\nwebhook_secret_previous = 'old'").unwrap();
+    assert_eq!(config.webhook_secret_previous.as_ref().unwrap().expose(), "old");
+    let shown = config.lines.iter().find(|line| line.name == "webhook_secret_previous").unwrap();
+    assert_eq!(shown.value.to_string(), r#""********""#);
+    let (_directory, path) = file("old\n", 0o600);
+    let both = [("HOOKLEDGER_WEBHOOK_SECRET", "new"), ("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS_FILE", &path)];
+    assert_eq!(load(&[], &both).unwrap().webhook_secret_previous.unwrap().expose(), "old");
+    let said = fault(load(&[], &[("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS", TOKEN)]));
+    assert_eq!(said, "HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS: there is no webhook_secret that took its place");
+}
+
+#[test]
+fn a_schedule_says_how_many_attempts_there_are() {
+    let schedule = ("HOOKLEDGER_RETRY_SCHEDULE", "5s,5m,30m,2h,5h,10h");
+    let config = load(&[], &[schedule]).unwrap();
+    assert_eq!((config.retry_schedule.len(), config.retry_schedule[1].as_secs(), config.max_retries), (6, 300, 7));
+    let line = config.lines.iter().find(|line| line.name == "max_retries").unwrap();
+    assert_eq!((line.value.as_integer(), line.source), (Some(7), Source::Default));
+    assert_eq!(load(&["--max-retries", "3"], &[schedule]).unwrap().max_retries, 3, "unless it is said");
+    assert_eq!(load(&[], &[("HOOKLEDGER_RETRY_SCHEDULE", "")]).unwrap().max_retries, 3);
 }
 
 #[test]

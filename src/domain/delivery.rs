@@ -143,6 +143,8 @@ pub struct Delivery {
     pub max_attempts: u32,
     /// Seconds for a whole attempt.
     pub timeout: u32,
+    /// Attempts in a second at most to its destination, where its webhook says so.
+    pub rate_limit: Option<u32>,
     /// How it stands.
     pub state: DeliveryState,
     /// The newest [`ATTEMPTS_KEPT`] attempts, oldest first.

@@ -30,19 +30,22 @@ pub const SECRET: &str = "whsec_dGhpcy1tdXN0LW5ldmVyLWNvbWUtYmFjaw==";
 /// Where webhooks go here.
 pub const HOOK: &str = "https://receiver.example/hook";
 
-/// Answers every attempt with `status`, when `gate` lets it.
+/// Answers every attempt with `status`, when `gate` lets it, and repeats the webhook's own headers.
 pub struct Scripted {
     pub status: AtomicU16,
     gate: RwLock<()>,
     began: Mutex<Sender<String>>,
     /// The body of every attempt, when it begins.
     pub attempts: Mutex<Receiver<String>>,
+    /// Every request, whole.
+    pub requests: Mutex<Vec<Request>>,
 }
 
 impl Scripted {
     fn new() -> Self {
         let (began, attempts) = mpsc::channel();
-        Self { status: 500.into(), gate: RwLock::default(), began: Mutex::new(began), attempts: Mutex::new(attempts) }
+        let (began, attempts) = (Mutex::new(began), Mutex::new(attempts));
+        Self { status: 500.into(), gate: RwLock::default(), began, attempts, requests: Mutex::default() }
     }
 
     /// Waits for the beginning of an attempt, and gives its body.
@@ -59,10 +62,13 @@ impl Scripted {
 
 impl Transport for Scripted {
     fn send(&self, request: &Request) -> Outcome {
+        self.requests.lock().unwrap().push(request.clone());
         self.began.lock().unwrap().send(String::from_utf8(request.body.to_vec()).unwrap()).unwrap();
         let _open = self.gate.read().unwrap();
         let status = self.status.load(Ordering::SeqCst);
-        Outcome { duration_ms: 7, result: Ok(Response { status, excerpt: "an excerpt".into(), retry_after: None }) }
+        let repeated: Vec<_> = request.custom.iter().map(|(name, value)| format!(", {name}: {value}")).collect();
+        let excerpt = format!("an excerpt{}", repeated.concat());
+        Outcome { duration_ms: 7, result: Ok(Response { status, excerpt, retry_after: None }) }
     }
 }
 

@@ -141,7 +141,7 @@ impl World {
             }
             Op::Report { job: number, status, completed } => {
                 let report = Report { status, completed: Some(completed), ..Report::default() };
-                Command::Report { job: job(number), if_match: None, report }
+                Command::Report { job: job(number), if_match: None, report, rotation: None }
             }
             Op::Cancel(number) => Command::Cancel { job: job(number) },
             Op::End { .. } if self.in_flight.is_empty() => return Vec::new(),
@@ -167,7 +167,7 @@ impl World {
                 self.reports += reports;
                 let report = |completed| Report { completed: Some(completed), ..Report::default() };
                 return numbers
-                    .map(|n| Command::Report { job: far.clone(), if_match: None, report: report(n) })
+                    .map(|n| Command::Report { job: far.clone(), if_match: None, report: report(n), rotation: None })
                     .collect();
             }
         }]

@@ -18,4 +18,5 @@ mod lists;
 mod metrics;
 mod validation;
 mod waiting;
+mod webhook_options;
 mod wire;

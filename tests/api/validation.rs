@@ -108,7 +108,7 @@ fn an_unknown_field_is_named_with_the_allowed_ones() {
     let answer = api.patch("/v1/batches/u", &json!({"metadata": {}}));
     assert_eq!(
         answer.expect_problem(422, "unknown_field", "metadata"),
-        "Unknown field 'metadata'. Allowed fields: error_file_id, errors, output_file_id, request_counts, status"
+        "Unknown field 'metadata'. Allowed fields: error_file_id, errors, output_file_id, request_counts, status, webhook"
     );
 }
 

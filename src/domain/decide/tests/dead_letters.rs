@@ -37,7 +37,8 @@ fn an_exhausted_delivery_is_one_dead_letter() {
 fn dead_letters_are_numbered_in_the_order_in_which_deliveries_were_given_up() {
     let other = JobId::new("other").unwrap();
     let given = given_a_delivery(1).after(Command::Register { id: other.clone(), spec: spec(hook()) });
-    let given = given.after(Command::Report { job: other, if_match: None, report: Report::of(Status::Failed) });
+    let given =
+        given.after(Command::Report { job: other, if_match: None, report: Report::of(Status::Failed), rotation: None });
     let given = given.after(start(d(2))).after(start(d(1)));
     let given = given.after(ended(d(2), 1, answer(410))).after(ended(d(1), 1, answer(410)));
     assert_eq!((given.letter(1).delivery, given.letter(2).delivery), (d(2), d(1)));
