@@ -143,6 +143,19 @@ impl From<Scalar> for Given {
 #[serde(from = "String")]
 pub(crate) struct Hidden(String);
 
+/// Its own message for what is no text: the library's would show it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "this setting takes a text, in quotes")]
+enum Text {
+    Text(String),
+}
+
+impl From<Text> for Hidden {
+    fn from(Text::Text(text): Text) -> Self {
+        Self(text)
+    }
+}
+
 impl From<String> for Hidden {
     fn from(text: String) -> Self {
         Self(text)

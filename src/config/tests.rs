@@ -139,6 +139,33 @@ fn a_file_that_is_no_toml_names_the_line_and_shows_nothing_of_it() {
 }
 
 #[test]
+fn a_secret_that_is_no_text_is_not_shown() {
+    for value in [
+        "4711081512345",
+        "-4711081512345",
+        "4711081512345.5",
+        "4711081512345471108151234547110815123454711081512345",
+        "0x4711081512345",
+        "4711081512345abc",
+        "[4711081512345]",
+        "{ a = 4711081512345 }",
+        "4711-08-15T12:34:50",
+        "4711081512345 # 4711081512345",
+        "'x' 4711081512345",
+        "true",
+    ] {
+        for name in ["webhook_secret", "api_keys"] {
+            let said = fault(of_file(&format!("workers = 1\n{name} = {value}")));
+            assert!(said.contains("hookledger.toml, line 2: "), "{name} = {value}: {said}");
+            let (_, said) = said.split_once("line 2: ").unwrap();
+            assert!(!["4711", "true", "12:34"].iter().any(|part| said.contains(part)), "{name} = {value}: {said}");
+        }
+    }
+    let said = fault(of_file("webhook_secret = 1"));
+    assert!(said.ends_with("hookledger.toml, line 1: this setting takes a text, in quotes"), "{said}");
+}
+
+#[test]
 fn keys_and_secret_are_of_one_source() {
     let texts = |config: &Config| config.api_keys.iter().map(|key| key.expose().to_owned()).collect::<Vec<_>>();
     let config = of_file("api_keys = ['first', 'second']\nwebhook_secret = 'a secret'").unwrap();
