@@ -87,9 +87,16 @@ fn unknown_names_are_refused_with_the_one_that_was_meant() {
 fn what_kubernetes_sets_for_a_service_of_our_name_is_let_be() {
     let of_a_service = [
         ("HOOKLEDGER_SERVICE_HOST", "10.0.0.11"),
+        ("HOOKLEDGER_SERVICE_PORT", "4080"),
         ("HOOKLEDGER_SERVICE_PORT_HTTP", "4080"),
+        ("HOOKLEDGER_SERVICE_PORT_HTTP_METRICS", "9090"),
         ("HOOKLEDGER_PORT", "tcp://10.0.0.11:4080"),
+        ("HOOKLEDGER_PORT_4080_TCP", "tcp://10.0.0.11:4080"),
         ("HOOKLEDGER_PORT_4080_TCP_ADDR", "10.0.0.11"),
+        ("HOOKLEDGER_PORT_4080_TCP_PORT", "4080"),
+        ("HOOKLEDGER_PORT_4080_TCP_PROTO", "tcp"),
+        ("HOOKLEDGER_PORT_53_UDP", "udp://[fd00::11]:53"),
+        ("HOOKLEDGER_API_SERVICE_PORT", "80"),
         ("HOOKLEDGER_API_SERVICE_HOST", "10.0.0.12"),
         ("HOOKLEDGER_API_PORT", "tcp://10.0.0.12:80"),
         ("HOOKLEDGER_API_PORT_80_TCP_PROTO", "tcp"),
@@ -97,6 +104,35 @@ fn what_kubernetes_sets_for_a_service_of_our_name_is_let_be() {
     ];
     let config = load(&[], &of_a_service).unwrap();
     assert!(config.lines.iter().all(|line| line.source == Source::Default));
+
+    for (variable, value) in [
+        ("HOOKLEDGER_PORT", "443"),
+        ("HOOKLEDGER_PORT", "443,8443"),
+        ("HOOKLEDGER_PORT", "any"),
+        ("HOOKLEDGER_PORT", "http://10.0.0.11:443"),
+        ("HOOKLEDGER_PORT", "tcp://receiver.example"),
+        ("HOOKLEDGER_PORTS_", "443"),
+        ("HOOKLEDGER_PORTSS", "443"),
+        ("HOOKLEDGER_PORT_", "443"),
+        ("HOOKLEDGER_PORT_S", "443"),
+    ] {
+        let said = fault(load(&[], &[(variable, value)]));
+        let meant = format!("the environment variable {variable} is not known; did you mean HOOKLEDGER_PORTS?");
+        assert_eq!(said, meant, "{value}");
+    }
+    for (variable, value) in [
+        ("HOOKLEDGER_SERVICE_HOST", "hookledger"),
+        ("HOOKLEDGER_SERVICE_PORT", "any"),
+        ("HOOKLEDGER_SERVICE_NAME", "a"),
+        ("HOOKLEDGER_API_PORT", "80"),
+        ("HOOKLEDGER_PORT_X_TCP", "tcp://10.0.0.11:80"),
+        ("HOOKLEDGER_PORT_80_TCP_PORT", "81"),
+        ("HOOKLEDGER_PORT_80_TCP_PROTO", "udp"),
+        ("HOOKLEDGER_PORT_80_TCP_HOST", "10.0.0.11"),
+        ("HOOKLEDGER_PROXY_PORT_", "3128"),
+    ] {
+        fault(load(&[], &[(variable, value)]));
+    }
 }
 
 #[test]
