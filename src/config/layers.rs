@@ -159,10 +159,16 @@ fn of_file(path: &str, origin: &str, warnings: &mut Vec<String>) -> Result<Optio
         return Err(ConfigError::Unknown { what: format!("the setting '{key}' in {path}, line {line}"), meant });
     }
     let options: Options = toml::from_str(&text).map_err(syntax)?;
-    if options.holds_secret() && mode & 0o004 != 0 {
-        warnings.push(format!("{path} holds secrets, and everybody on this machine can read it: chmod 600 {path}"));
+    if options.holds_secret() {
+        warnings.extend(exposed(path, mode));
     }
     Ok(options)
+}
+
+/// A warning of a file with secrets that everybody can read.
+pub(super) fn exposed(path: &str, mode: u32) -> Option<String> {
+    let warning = || format!("{path} holds secrets, and everybody on this machine can read it: chmod 600 {path}");
+    (mode & 0o004 != 0).then(warning)
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -267,4 +267,16 @@ fn secrets_that_everybody_can_read_are_warned_of() {
             config.warnings
         );
     }
+    for (setting, text, mode, warned) in [
+        ("webhook_secret", "x".to_owned(), 0o644, true),
+        ("webhook_secret", "x".to_owned(), 0o640, false),
+        ("webhook_secret", "sha256:x".to_owned(), 0o604, true),
+        ("api_keys", format!("{hash}\nx\n"), 0o644, true),
+        ("api_keys", format!("{hash}\n"), 0o644, false),
+    ] {
+        let (_directory, path) = file(&text, mode);
+        let config = load(&[], &[(&format!("HOOKLEDGER_{}_FILE", setting.to_uppercase()), &path)]).unwrap();
+        let warning = format!("{path} holds secrets, and everybody on this machine can read it: chmod 600 {path}");
+        assert_eq!(config.warnings.contains(&warning), warned, "{setting} {text} {:?}", config.warnings);
+    }
 }
