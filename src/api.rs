@@ -52,7 +52,6 @@ mod schema;
 mod seats;
 mod server;
 mod stats;
-mod suggestion;
 mod upload;
 mod wire;
 

@@ -10,7 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use toml::{Spanned, Table, Value};
 
 use super::ConfigError;
-use super::options::{Options, closest, names};
+use super::options::{Options, names};
+use crate::suggestion::closest;
 
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "HOOKLEDGER_";
@@ -117,7 +118,8 @@ fn of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> 
 }
 
 /// Kubernetes gives every container variables about each service of its namespace, named after the service: of one called
-/// `hookledger` or `hookledger-…` they begin as ours do ("Accessing the Service", environment variables).
+/// `hookledger` or `hookledger-…` they begin as ours do ("Accessing the Service", environment variables). Only what has the
+/// form of theirs is: `HOOKLEDGER_PORT=443` is a mistyped setting.
 fn is_kubernetes(variable: &str, value: &str) -> bool {
     let is_address = || value.parse::<IpAddr>().is_ok();
     let is_port = || value.parse::<u16>().is_ok();
