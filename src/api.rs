@@ -53,7 +53,6 @@ mod schema;
 mod seats;
 mod server;
 mod stats;
-mod suggestion;
 mod upload;
 mod webhook;
 mod wire;

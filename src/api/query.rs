@@ -9,9 +9,9 @@ use url::form_urlencoded;
 
 use super::describe::{Describe, Operation};
 use super::problem::Problem;
-use super::suggestion::did_you_mean;
 use crate::domain::id::JobId;
 use crate::domain::time::Timestamp;
+use crate::suggestion::did_you_mean;
 
 /// What can be read from a query.
 pub(super) trait FromQuery: Sized {

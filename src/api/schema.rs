@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
-use super::suggestion::did_you_mean;
+use crate::suggestion::did_you_mean;
 
 /// Something that a request's body is read into.
 pub(super) trait Body: DeserializeOwned + JsonSchema + Send {

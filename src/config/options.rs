@@ -151,8 +151,21 @@ impl From<Scalar> for Given {
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[serde(from = "Text")]
 pub(crate) struct Hidden(String);
+
+/// Its own message for what is no text: the library's would show it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "this setting takes a text, in quotes")]
+enum Text {
+    Text(String),
+}
+
+impl From<Text> for Hidden {
+    fn from(Text::Text(text): Text) -> Self {
+        Self(text)
+    }
+}
 
 impl From<String> for Hidden {
     fn from(text: String) -> Self {
@@ -211,15 +224,10 @@ pub(super) fn names() -> &'static [&'static str] {
     Options::deserialize(unknown).map_or_else(|Names(names)| names, |_| &[])
 }
 
-/// The name that was probably meant by `unknown`, if there is one that is close.
-pub(super) fn closest<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let close = names.map(|name| (strsim::jaro_winkler(unknown, name), name)).filter(|(likeness, _)| *likeness > 0.8);
-    close.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suggestion::closest;
 
     #[test]
     fn every_field_has_a_name_and_secrets_have_no_flag() {

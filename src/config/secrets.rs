@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::layers::{Source, read_text};
+use super::layers::{Source, exposed, read_text};
 use super::options::{Given, Hidden, Options};
 use super::{ConfigError, Line, MASK, Values};
 
@@ -12,9 +12,7 @@ const HASHED_PREFIX: &str = "sha256:";
 impl Options {
     /// Whether a secret itself stands here.
     pub(super) fn holds_secret(&self) -> bool {
-        let key =
-            |text: &Hidden| !text.expose().is_empty() && !keys(text.expose()).all(|key| key.starts_with(HASHED_PREFIX));
-        self.api_keys.as_ref().is_some_and(key)
+        self.api_keys.as_ref().is_some_and(hold_secret)
             || [&self.webhook_secret, &self.webhook_secret_previous].into_iter().any(|secret| is_some(secret.as_ref()))
     }
 }
@@ -70,7 +68,13 @@ impl Values {
                 return Err(ConfigError::Secret { origin, why: format!("it is given twice: {of_file} is there, too") });
             }
             (text, None) => (text, origin),
-            (None, Some(Given(path))) => (Some(from_file(&path, &of_file)?), of_file),
+            (None, Some(Given(path))) => {
+                let (text, mode) = from_file(&path, &of_file)?;
+                if name != "api_keys" || hold_secret(&text) {
+                    self.layers.warnings.extend(exposed(&path, mode));
+                }
+                (Some(text), of_file)
+            }
         };
         let text = text.filter(|text| !text.expose().is_empty());
         if text.is_none() && below {
@@ -88,17 +92,23 @@ fn is_some(text: Option<&Hidden>) -> bool {
     text.is_some_and(|text| !text.expose().is_empty())
 }
 
+/// Whether one of these keys is given as itself.
+fn hold_secret(api_keys: &Hidden) -> bool {
+    keys(api_keys.expose()).any(|key| !key.is_empty() && !key.starts_with(HASHED_PREFIX))
+}
+
 /// Keys are divided by commas, in a file also by lines.
 fn keys(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', '\n']).map(str::trim)
 }
 
-/// A container's secret: the file's text without its last line's end. A file that was named and is empty is a mistake.
-fn from_file(path: &str, origin: &str) -> Result<Hidden, ConfigError> {
-    let (text, _) = read_text(path, origin)?;
+/// A container's secret: the file's text without its last line's end, and the file's mode. A file that was named and is
+/// empty is a mistake.
+fn from_file(path: &str, origin: &str) -> Result<(Hidden, u32), ConfigError> {
+    let (text, mode) = read_text(path, origin)?;
     let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
         return Err(ConfigError::Secret { origin: origin.to_owned(), why: format!("{path} is empty") });
     }
-    Ok(text.to_owned().into())
+    Ok((text.to_owned().into(), mode))
 }

@@ -12,6 +12,7 @@ use super::*;
 use crate::domain::headers::CustomHeaders;
 use crate::domain::outcome::RetryAfter;
 use crate::domain::time::Timestamp;
+use crate::transport::resolver::ResolveError;
 
 mod proxy;
 
@@ -41,6 +42,13 @@ fn status(result: Result<Response, Failure>) -> u16 {
 
 fn kind(result: Result<Response, Failure>) -> FailureKind {
     result.unwrap_err().kind
+}
+
+#[test]
+fn a_look_up_that_was_not_made_says_nothing_of_the_destination() {
+    let unresolved = |error| failure::of(&::ureq::Error::Other(Box::new(error)), Stage::Connecting).to_string();
+    assert_eq!(unresolved(ResolveError::NoThread("no thread".into())), "internal: no thread");
+    assert_eq!(unresolved(ResolveError::Failed("no such name".into())), "resolve: no such name");
 }
 
 /// Hands every connection to `handler`, which may keep it, with its number from 0.
