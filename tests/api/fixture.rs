@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::thread::{self, JoinHandle};
@@ -75,10 +75,13 @@ pub struct Gated {
 pub struct Faults {
     pub gate: RwLock<()>,
     pub fail: AtomicBool,
+    /// Commits that have come to the gate.
+    pub begun: AtomicUsize,
 }
 
 impl EventLog for Gated {
     fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+        self.faults.begun.fetch_add(1, Ordering::SeqCst);
         let _open = self.faults.gate.read().unwrap();
         if self.faults.fail.load(Ordering::SeqCst) {
             return Err(LogError::Indeterminate { why: "disk-detail-17".into() });
