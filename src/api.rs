@@ -33,6 +33,7 @@ mod connection;
 mod dead_letters;
 mod deliveries;
 mod describe;
+mod destinations;
 mod entry;
 mod events;
 mod farewell;
@@ -52,10 +53,11 @@ mod schema;
 mod seats;
 mod server;
 mod stats;
-mod suggestion;
 mod upload;
+mod webhook;
 mod wire;
 
+pub use destinations::Destinations;
 pub use keys::{InvalidKey, Keys};
 pub use server::serve;
 
@@ -64,6 +66,8 @@ pub use server::serve;
 pub struct ApiOptions {
     /// One of these is to be presented. Without any, everybody who reaches a loopback address may ask.
     pub keys: Keys,
+    /// Where webhooks may be registered to go.
+    pub destinations: Destinations,
     /// How long the answer to a wrong key waits. It holds up nobody else.
     pub wrong_key_delay: Duration,
     /// The largest body, in bytes. A larger one is refused before it is read, where its length is announced.
@@ -89,6 +93,7 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             keys: Keys::default(),
+            destinations: Destinations::default(),
             wrong_key_delay: Duration::from_millis(250),
             body_bytes: 1024 * 1024,
             body_deadline: Duration::from_secs(10),
@@ -145,7 +150,12 @@ fn routes() -> Routes {
         .on(Method::GET, "/v1/log", "The events themselves, in commit order", feed::read)
         .common(&[400, 401, 403, 429, 431, 500, 503], false)
         .on(Method::POST, "/v1/batches", "Registers a batch", batches::create)
-        .on(Method::PATCH, "/v1/batches/{id}", "Reports what a batch's worker has to say", batches::report)
+        .on(
+            Method::PATCH,
+            "/v1/batches/{id}",
+            "Reports what a batch's worker has to say, or gives its webhook another secret",
+            batches::report,
+        )
         .common(&[400, 401, 403, 409, 429, 431, 500, 503], false)
         .on(Method::POST, "/v1/batches/{id}/cancel", "Asks a batch's worker to stop", batches::cancel)
         .on(Method::POST, "/v1/webhooks/deliveries/{id}/resend", "Sends a delivery once more", deliveries::resend)
@@ -163,7 +173,11 @@ pub fn description() -> serde_json::Value {
 
 /// What serves them.
 fn router(app: Shared) -> Router {
-    let (routes, description) = routes().finish();
+    let (routes, mut description) = routes().finish();
+    if !app.options.keys.is_empty() {
+        // In general a key may be needed; here one is.
+        description["security"] = serde_json::json!([{"key": []}]);
+    }
     app.description.get_or_init(|| Bytes::from(description.to_string()));
     routes
         .fallback(async || Problem::no_such_path())

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::headers::CustomHeaders;
 use crate::domain::id::DeliveryId;
+use crate::domain::outcome::{Outcome, Response};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::EventKind;
 use crate::signature::{self, Message, Secret};
@@ -25,8 +27,10 @@ pub struct Attempt {
     pub timeout: Duration,
     /// The payload's exact bytes, the same for every attempt.
     pub body: Arc<[u8]>,
-    /// What signs; none: it goes unsigned.
+    /// What signs, newest first; none: it goes unsigned.
     pub secrets: Vec<Secret>,
+    /// What is sent besides our own headers.
+    pub headers: CustomHeaders,
 }
 
 /// Without the URL (its query may be a credential) and the body.
@@ -56,8 +60,17 @@ impl Attempt {
         Request {
             url: self.url.clone(),
             headers: signature::headers(&message, &self.secrets),
+            custom: self.headers.clone(),
             body: Arc::clone(&self.body),
             timeout: self.timeout,
         }
+    }
+
+    /// What it came to, fit to be recorded: without the values of its headers, should the receiver have repeated them.
+    #[must_use]
+    pub fn concealed(&self, outcome: Outcome) -> Outcome {
+        let Outcome { duration_ms, result } = outcome;
+        let result = result.map(|response| Response { excerpt: self.headers.concealed(response.excerpt), ..response });
+        Outcome { duration_ms, result }
     }
 }

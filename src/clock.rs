@@ -22,8 +22,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A stopwatch, for how long something took; it never goes backwards.
-#[derive(Clone, Copy, Debug)]
+/// A stopwatch, for how long something took; it never goes backwards. The one started first is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stopwatch(std::time::Instant);
 
 impl Stopwatch {

@@ -26,7 +26,7 @@ pub(crate) use layers::Source;
 pub(crate) use options::{Given, Hidden, Options};
 
 use layers::Layers;
-use values::{Parsed, Shown, address, duration, number, path, seconds, size, text, truth};
+use values::{Parsed, Shown, address, duration, durations, number, path, seconds, size, text, truth};
 
 /// What a secret is shown as.
 const MASK: &str = "********";
@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) api_keys: Vec<Hidden>,
     /// Signs for webhooks that have no secret of their own.
     pub(crate) webhook_secret: Option<Hidden>,
+    /// Signs as well: the one before it. Not without that.
+    pub(crate) webhook_secret_previous: Option<Hidden>,
     /// Whether http is allowed.
     pub(crate) allow_http: bool,
     /// Networks that may be gone to, as they are written.
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) backoff_base: Duration,
     /// The longest wait between attempts; not shorter than the first one.
     pub(crate) backoff_cap: Duration,
+    /// The waits between attempts, in the place of the backoff where there are any.
+    pub(crate) retry_schedule: Vec<Duration>,
     /// Attempts in flight at most.
     pub(crate) workers: usize,
     /// Attempts in flight at most to one destination.
@@ -122,13 +126,26 @@ impl Config {
         flags: Options,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let config = Self::of(Layers::read(flags, environment)?)?;
+        let mut config = Self::of(Layers::read(flags, environment)?)?;
+        config.count_attempts();
+        if config.webhook_secret.is_none() && config.webhook_secret_previous.is_some() {
+            let why = "there is no webhook_secret that took its place".to_owned();
+            return Err(ConfigError::Secret { origin: config.origin("webhook_secret_previous").to_owned(), why });
+        }
         if config.backoff_base > config.backoff_cap {
             let given = Shown(config.backoff_base).to_string();
             let allowed = format!("at most backoff_cap, which is {}", Shown(config.backoff_cap));
             return Err(ConfigError::Value { origin: config.origin("backoff_base").to_owned(), given, allowed });
         }
         Ok(config)
+    }
+
+    /// A schedule says how many attempts there are, unless that is said by itself.
+    fn count_attempts(&mut self) {
+        let line = self.lines.iter_mut().find(|line| line.name == "max_retries" && line.source == Source::Default);
+        let (Some(line), false) = (line, self.retry_schedule.is_empty()) else { return };
+        self.max_retries = u32::try_from(self.retry_schedule.len() + 1).unwrap_or(u32::MAX);
+        line.value = i64::from(self.max_retries).into();
     }
 
     fn of(layers: Layers) -> Result<Self, ConfigError> {
@@ -144,6 +161,7 @@ impl Config {
             dev: read.one("dev", |o| o.dev.as_ref(), "false", truth)?,
             api_keys: read.api_keys()?,
             webhook_secret: read.webhook_secret()?,
+            webhook_secret_previous: read.webhook_secret_previous()?,
             allow_http: read.one("allow_http", |o| o.allow_http.as_ref(), "false", truth)?,
             allow_network: read.one("allow_network", |o| o.allow_network.as_ref(), "", text)?,
             deny_network: read.one("deny_network", |o| o.deny_network.as_ref(), "", text)?,
@@ -155,6 +173,7 @@ impl Config {
             timeout: read.one("timeout", |o| o.timeout.as_ref(), "30s", seconds(secs(5)..=secs(300)))?,
             backoff_base: read.one("backoff_base", |o| o.backoff_base.as_ref(), "1s", duration(millis(10)..=hour))?,
             backoff_cap: read.one("backoff_cap", |o| o.backoff_cap.as_ref(), "1h", duration(millis(10)..=24 * hour))?,
+            retry_schedule: read.retry_schedule()?,
             workers: read.one("workers", |o| o.workers.as_ref(), "256", number(1..=2048))?,
             per_destination: read.one("per_destination", |o| o.per_destination.as_ref(), "32", number(1..=2048))?,
             rate_limit: read.one("rate_limit", |o| o.rate_limit.as_ref(), "0", number(0..=1000))?,
@@ -212,6 +231,12 @@ struct Values {
 }
 
 impl Values {
+    /// As many waits, and as long ones, as a webhook's own schedule may have.
+    fn retry_schedule(&mut self) -> Result<Vec<Duration>, ConfigError> {
+        let parse = durations(9, Duration::from_secs(1)..=Duration::from_hours(7 * 24));
+        self.one("retry_schedule", |o| o.retry_schedule.as_ref(), "", parse)
+    }
+
     fn one<T>(
         &mut self,
         name: &'static str,

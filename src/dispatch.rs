@@ -156,7 +156,7 @@ impl Bench {
             let duration_ms = u32::try_from(watch.elapsed().as_millis()).unwrap_or(u32::MAX);
             failed(duration_ms, "the attempt panicked; see the server's log")
         });
-        self.end(attempt, outcome);
+        self.end(attempt, attempt.concealed(outcome));
     }
 
     fn end(&self, attempt: &Attempt, outcome: Outcome) {

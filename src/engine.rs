@@ -18,7 +18,6 @@ use crate::domain::command::Command;
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::event::{Envelope, Event};
 use crate::domain::id::{DeliveryId, JobId, Seq};
-use crate::domain::job::JobSpec;
 use crate::domain::observation::Observation;
 use crate::domain::outcome::{Failure, FailureKind, Outcome};
 use crate::domain::rejection::Rejection;
@@ -28,20 +27,23 @@ use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Destination, authority};
 use crate::domain::{Stamp, decide, evolve};
 use crate::log::{EventLog, LogError, LogReader, RowWrite};
-use crate::schedule::{Backlog, Schedule};
+use crate::schedule::{Backlog, Rate, Schedule};
 use crate::secrets::Secrets;
-use crate::signature::Secret;
 use crate::{payload, views, views::Views};
 
 mod at_hand;
+mod confidential;
 mod exchange;
 mod ids;
 mod keeping;
 mod progress;
+mod remake;
 pub mod replay;
 mod replies;
 
-pub use exchange::{Answer, Asked, EngineError, Input, Keep, Render, Rendered, Retried, Settings, Step, Ticket, When};
+pub use exchange::{
+    Answer, Asked, Confidential, EngineError, Input, Keep, Render, Rendered, Retried, Settings, Step, Ticket, When,
+};
 use ids::DeliveryIds;
 use keeping::Keeping;
 use progress::ProgressPace;
@@ -98,11 +100,11 @@ impl Engine {
         entropy: [u8; 32],
         now: Timestamp,
     ) -> Result<Self, EngineError> {
-        replay::make_rows_current(&mut *log)?;
+        remake::make_rows_current(&mut *log)?;
         let reader = log.reader();
         let (secrets, key_row) = Secrets::open(&*reader, ids::derive(entropy, b"secrets"))?;
         let mut engine = Self {
-            state: State::new(settings.policy),
+            state: State::new(settings.policy.clone()),
             schedule: Schedule::new(settings.pacing),
             progress: ProgressPace::new(settings.progress_interval),
             expiries: BTreeSet::new(),
@@ -127,12 +129,14 @@ impl Engine {
         let views = Views::new(&*reader);
         self.state.bring_totals(views.totals()?);
         self.expiries = views.active_jobs()?.into_iter().map(|job| (job.times.expires_at, job.id)).collect();
-        let longest_wait = self.settings.policy.backoff.cap.max(Duration::from_hours(1)).saturating_mul(2);
         for delivery in views.active_deliveries()? {
             match delivery.state {
-                // A clock that was set back while nothing ran must not make a wait longer than any wait is.
                 DeliveryState::Pending { due } => {
-                    self.schedule.wait(delivery.id, &authority(&delivery.url), due.min(now.plus(longest_wait)));
+                    let due = self.still_due(&delivery, due, now)?;
+                    self.schedule.wait(delivery.id, &authority(&delivery.url), due);
+                    if let Some(per_second) = delivery.rate_limit {
+                        self.schedule.limit(&authority(&delivery.url), Rate { per_second });
+                    }
                 }
                 _ => self.take(Input::of(Command::RecordInterruption { delivery: delivery.id, crashed: true }), now)?,
             }
@@ -140,6 +144,21 @@ impl Engine {
         self.commit()?;
         self.draft = Draft::default();
         Ok(())
+    }
+
+    /// When a delivery is due that was to wait until `due`: a clock that was set back while nothing ran must not make a wait
+    /// longer than any wait is.
+    fn still_due(&self, delivery: &Delivery, due: Timestamp, now: Timestamp) -> Result<Timestamp, LogError> {
+        let policy = &self.settings.policy;
+        let waits = policy.retry_schedule.iter().copied().chain([policy.backoff.cap, Duration::from_hours(1)]);
+        let longest = waits.max().unwrap_or_default();
+        if due <= now.plus(longest.saturating_mul(2)) {
+            return Ok(due);
+        }
+        // Only its own schedule lets it wait for so long.
+        let own = Views::new(&*self.reader).job(&delivery.job)?.and_then(|job| job.spec.options.retry_schedule);
+        let own = own.into_iter().flatten().map(|seconds| Duration::from_secs(u64::from(seconds))).max();
+        Ok(due.min(now.plus(longest.max(own.unwrap_or_default()).saturating_mul(2))))
     }
 
     /// Takes one step. `slots` is how many attempts may be started.
@@ -154,6 +173,8 @@ impl Engine {
             self.progress.set_back(jump);
         }
         self.last_now = now;
+        // Before anything is kept: what is forgotten may be under a key that an input uses again.
+        self.draft.rows.extend(self.keeping.forget(&*self.reader, now)?);
         for input in std::mem::take(&mut self.unmakeable).into_iter().chain(inputs) {
             self.take(input, now)?;
         }
@@ -163,7 +184,6 @@ impl Engine {
         for delivery in self.schedule.due(now, slots) {
             self.take(Input::of(Command::StartAttempt { delivery }), now)?;
         }
-        self.draft.rows.extend(self.keeping.forget(&*self.reader, now)?);
         self.commit()?;
         let draft = std::mem::take(&mut self.draft);
         let attempts = draft.started.iter().filter_map(|&id| self.make(id, &draft.payloads)).collect();
@@ -235,33 +255,24 @@ impl Engine {
 
     /// Decides on one input and drafts what follows from it.
     fn take(&mut self, input: Input, now: Timestamp) -> Result<(), EngineError> {
-        let Input { mut command, secret, asked } = input;
+        let Input { mut command, confidential, asked } = input;
         if let Err(error) = self.bring(&command) {
             return self.refuse(&command, asked, Rejection::Unreadable { why: error.to_string() }, now);
         }
         if let Command::RecordOutcome { delivery, outcome, .. } = &command {
             self.schedule.learn(*delivery, sign(outcome, now), now);
         }
-        self.name_secret(&mut command, secret.as_ref());
+        self.name_confidential(&mut command, &confidential);
         let stamp = Stamp { now, delivery: self.ids.next(now) };
         match decide(&self.state, &command, stamp) {
             Ok(events) => {
                 let recorded = events.len();
                 for event in events {
-                    self.record(&command, event, secret.as_ref(), now)?;
+                    self.record(&command, event, &confidential, now)?;
                 }
                 self.answer(&command, recorded, asked, now)
             }
             Err(rejection) => self.refuse(&command, asked, rejection, now),
-        }
-    }
-
-    /// Writes the secret's id into the command, so that events carry that and never the secret.
-    fn name_secret(&self, command: &mut Command, secret: Option<&Secret>) {
-        if let (Command::Register { spec: JobSpec { webhook: Some(webhook), .. }, .. }, Some(secret)) =
-            (command, secret)
-        {
-            webhook.secret = Some(self.secrets.id(secret));
         }
     }
 
@@ -270,7 +281,7 @@ impl Engine {
         &mut self,
         command: &Command,
         event: Event,
-        secret: Option<&Secret>,
+        confidential: &Confidential,
         now: Timestamp,
     ) -> Result<(), EngineError> {
         let job = match (command, event.delivery()) {
@@ -290,7 +301,8 @@ impl Engine {
         let prev = self.state.job(&job).map_or(Seq::ZERO, |job| job.head);
         let envelope = Envelope { seq, at: now, job, prev, event };
         evolve(&mut self.state, &envelope)?;
-        self.follow(command, &envelope, secret);
+        self.keep_confidential(&envelope.event, confidential);
+        self.follow(command, &envelope);
         if let Some(delivery) = envelope.event.delivery().and_then(|id| self.state.delivery(id)) {
             self.draft.observations.extend(Observation::of(&envelope, delivery));
         }
@@ -298,10 +310,13 @@ impl Engine {
         Ok(())
     }
 
-    /// What else an event means: the payload is made, the schedule and the expiries are kept, the secret is.
-    fn follow(&mut self, command: &Command, envelope: &Envelope, secret: Option<&Secret>) {
+    /// What else an event means: the payload is made, the schedule and the expiries are kept.
+    fn follow(&mut self, command: &Command, envelope: &Envelope) {
         let is_urgent = matches!(command, Command::RetryDeadLetter { .. } | Command::Resend { .. });
         if let Some(delivery) = envelope.event.delivery().and_then(|id| self.state.delivery(id)) {
+            if let (DeliveryState::Pending { .. }, Some(per_second)) = (delivery.state, delivery.rate_limit) {
+                self.schedule.limit(&authority(&delivery.url), Rate { per_second });
+            }
             match delivery.state {
                 // Somebody waits for one that is retried alone; of many, none is more urgent than others.
                 DeliveryState::Pending { .. } if is_urgent => {
@@ -316,7 +331,6 @@ impl Engine {
         match &envelope.event {
             Event::JobRegistered { expires_at, .. } => {
                 self.expiries.insert((*expires_at, job.id.clone()));
-                self.draft.rows.extend(secret.and_then(|secret| self.secrets.keep(secret)));
             }
             Event::JobTransitioned { .. } if job.status.is_terminal() => {
                 self.expiries.remove(&(job.times.expires_at, job.id.clone()));
@@ -367,10 +381,6 @@ impl Engine {
         };
         let Destination::Webhook(job) = &delivery.destination;
         let job = self.state.job(job).ok_or_else(|| missing("batch"))?;
-        let secret = match job.spec.webhook.as_ref().and_then(|webhook| webhook.secret) {
-            Some(secret) => Some(Secrets::find(&*self.reader, secret)?.ok_or_else(|| missing("secret"))?),
-            None => self.settings.global_secret.clone(),
-        };
         Ok(Attempt {
             delivery: id,
             number: delivery.attempt(),
@@ -378,7 +388,8 @@ impl Engine {
             url: delivery.url.clone(),
             timeout: Duration::from_secs(u64::from(delivery.timeout)),
             body,
-            secrets: secret.into_iter().collect(),
+            secrets: self.signers(job)?,
+            headers: self.headers(job)?,
         })
     }
 }

@@ -68,6 +68,8 @@ pub mod schedule;
 mod secrets;
 #[cfg(feature = "verify")]
 pub mod signature;
+#[cfg(feature = "server")]
+mod suggestion;
 #[cfg(feature = "engine")]
 pub mod transport;
 #[cfg(feature = "verify")]

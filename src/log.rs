@@ -72,12 +72,26 @@ pub trait LogReader: Send + Sync {
     /// As [`events`](Self::events).
     fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError>;
 
+    /// The events that are stored together with the one at `seq`, in order; none beyond the log's end. For whoever looks
+    /// at several events that lie near one another: a commit is read as a whole.
+    ///
+    /// # Errors
+    /// As [`events`](Self::events).
+    fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError>;
+
     /// The row of that key. It may be on its way to the disk still: what a reader sees before its writer was told may be
     /// undone by a power cut.
     ///
     /// # Errors
     /// [`LogError::Corrupt`] or [`LogError::Newer`] with the key of the row that can't be read.
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError>;
+
+    /// The keys that begin with `prefix`, in their order, up to `limit`. Nothing that stands under them is read, so damage to
+    /// it is not met.
+    ///
+    /// # Errors
+    /// When the storage can't be read.
+    fn keys(&self, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LogError>;
 
     /// Up to `limit` rows whose keys begin with `prefix`, in the order of their keys or against it, beginning after
     /// the key `after` in that direction.

@@ -216,8 +216,13 @@ impl Meter {
     /// The statistics of every destination at `now`, by host.
     #[must_use]
     pub fn stats(&self, now: Timestamp) -> (Vec<HostStats>, bool) {
-        let stats = self.stats.lock();
-        (stats.hosts(now), stats.is_complete())
+        let (names, is_complete) = {
+            let stats = self.stats.lock();
+            (stats.names(), stats.is_complete())
+        };
+        // One after another: the engine's thread, which counts, waits for one of them at most.
+        let hosts = names.iter().filter_map(|name| self.stats.lock().host(name, now));
+        (hosts.collect(), is_complete)
     }
 }
 

@@ -39,7 +39,7 @@ mod question;
 mod recall;
 mod replies;
 
-pub use crate::engine::{Answer, Keep, Rendered, Retried};
+pub use crate::engine::{Answer, Confidential, Keep, Rendered, Retried};
 pub use crate::schedule::WaitsFor;
 pub use handle::{Error, Handle, Kept, Reply};
 use handle::{Health, Message};
@@ -331,13 +331,13 @@ impl EngineThread {
     }
 
     fn admit(&mut self, message: Message) -> Option<Input> {
-        let Message { command, secret, when, keep, reply } = message;
+        let Message { command, confidential, when, keep, reply } = message;
         if let Some(why) = &self.failed {
             reply.give(Err(Error::Failing(why.clone())));
             return None;
         }
         let ticket = self.replies.owe(reply, &command, when);
-        Some(Input { command, secret, asked: Some(Asked { ticket, when, keep }) })
+        Some(Input { command, confidential, asked: Some(Asked { ticket, when, keep }) })
     }
 
     fn step(&mut self, inputs: Vec<Input>) {

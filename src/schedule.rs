@@ -15,6 +15,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::domain::id::DeliveryId;
 use crate::domain::retry::Sign;
 use crate::domain::time::Timestamp;
@@ -51,7 +53,7 @@ pub struct Schedule {
     resting: BTreeSet<(Timestamp, Lane)>,
 }
 
-/// Where attempts are capped together: a hash of the authority. Two authorities in one lane would share a cap, no more.
+/// Where attempts are capped together: a hash of the authority.
 type Lane = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,9 +417,11 @@ impl Schedule {
     }
 }
 
-/// FNV-1a, 64 bits: the same lane for the same authority in every run, so that a simulation can be repeated.
+/// The beginning of a SHA-256: the same lane for the same authority in every run, so that a simulation can be repeated; and
+/// nobody finds a name that shares a lane, and so its pauses, with another's.
 fn lane(authority: &str) -> Lane {
-    authority.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let hash: [u8; 32] = Sha256::digest(authority).into();
+    hash.iter().take(8).fold(0, |lane, byte| lane << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Secrets, in a place of their own beside the log. Events and rows carry an id that tells nothing about the secret.
+//! Secrets (what signs, and the values of custom headers), in a place of their own beside the log. Events and rows carry an
+//! id that tells nothing about the secret.
 //!
 //! The id is a keyed hash of the secret, under a key that each store draws for itself: the same secret has the same id in
 //! one store (so that a hundred thousand jobs with one secret keep one copy, and a repeated registration is recognised),
@@ -11,7 +12,6 @@ use sha2::Sha256;
 
 use crate::domain::id::SecretId;
 use crate::log::{LogError, LogReader, RowWrite};
-use crate::signature::Secret;
 
 /// Where the store's key is kept.
 const KEY_ROW: &[u8] = b"m/secrets-key";
@@ -50,9 +50,9 @@ impl Secrets {
     /// Never: HMAC takes a key of any length.
     #[must_use]
     #[expect(clippy::expect_used, reason = "documented invariant")]
-    pub fn id(&self, secret: &Secret) -> SecretId {
+    pub fn id(&self, secret: &[u8]) -> SecretId {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        mac.update(secret.expose().as_bytes());
+        mac.update(secret);
         let hash: [u8; 32] = mac.finalize().into_bytes().into();
         let (id, _) = hash.split_first_chunk().expect("32 bytes begin with 16");
         SecretId(u128::from_be_bytes(*id))
@@ -60,12 +60,12 @@ impl Secrets {
 
     /// The row that keeps the secret; none when it is known to be kept already.
     #[must_use]
-    pub fn keep(&mut self, secret: &Secret) -> Option<RowWrite> {
+    pub fn keep(&mut self, secret: &[u8]) -> Option<RowWrite> {
         let id = self.id(secret);
         if self.kept.len() == KEPT {
             self.kept.clear();
         }
-        let row = || RowWrite { key: row_key(id), value: Some(secret.expose().as_bytes().to_vec()) };
+        let row = || RowWrite { key: row_key(id), value: Some(secret.to_vec()) };
         self.kept.insert(id).then(row)
     }
 
@@ -73,10 +73,8 @@ impl Secrets {
     ///
     /// # Errors
     /// When its row can't be read.
-    pub fn find(reader: &dyn LogReader, id: SecretId) -> Result<Option<Secret>, LogError> {
-        let Some(stored) = reader.row(&row_key(id))? else { return Ok(None) };
-        let text = String::from_utf8(stored).map_err(|_| LogError::corrupt(format!("{id:?}"), "it is no text"))?;
-        Secret::new(text).map(Some).map_err(|error| LogError::corrupt(format!("{id:?}"), error.to_string()))
+    pub fn find(reader: &dyn LogReader, id: SecretId) -> Result<Option<Vec<u8>>, LogError> {
+        reader.row(&row_key(id))
     }
 }
 

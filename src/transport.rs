@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::headers::CustomHeaders;
 use crate::domain::outcome::Outcome;
 
 pub mod guard;
@@ -23,6 +24,8 @@ pub struct Request {
     /// The headers of this attempt, see [`crate::signature::headers`]. The transport adds `Content-Type`,
     /// `User-Agent`, `Accept-Encoding` and what HTTP itself needs.
     pub headers: Vec<(&'static str, String)>,
+    /// The webhook's own headers. They come after all others, and none of them has the name of one.
+    pub custom: CustomHeaders,
     /// The body: the very bytes that were signed.
     pub body: Arc<[u8]>,
     /// How long the whole attempt may take, from the name's look-up to the end of the response's body.

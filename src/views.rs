@@ -10,9 +10,9 @@
 //! | `j` job id | the job, once it is |
 //! | `q` delivery id | the delivery, while an attempt is to be made or is being made |
 //! | `d` delivery id | the delivery, once it is finished |
-//! | `l` block of positions | the jobs and deliveries that came to be there: lists, by age; see [`places`] |
+//! | `l` block of positions | the jobs and deliveries that came to be there: lists, by age; see `places` |
 //! | `x` dead letter number | the dead letter |
-//! | `i` class, block | which jobs, deliveries and dead letters are of that class: see [`index`] |
+//! | `i` class, block | which jobs, deliveries and dead letters are of that class: see `index` |
 //! | `t` | the totals |
 //!
 //! And, beside the events but not derived from them:
@@ -47,7 +47,7 @@ pub use letters::{LetterFilter, LetterPage};
 pub use rows::{DERIVED, all_rows, changes, payload};
 
 /// The form of the rows. One higher for every change of what is derived from events, or of how it is stored.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 4;
 
 /// Where the store's version of the rows stands.
 const VERSION_ROW: &[u8] = b"m/views";
@@ -56,6 +56,12 @@ const VERSION_ROW: &[u8] = b"m/views";
 #[must_use]
 pub fn version_row() -> RowWrite {
     rows::put(VERSION_ROW.to_vec(), vec![VERSION])
+}
+
+/// The row that takes that back.
+#[must_use]
+pub fn no_version_row() -> RowWrite {
+    rows::remove(VERSION_ROW.to_vec())
 }
 
 /// Which deliveries are meant. What is left out matches all.
@@ -77,9 +83,12 @@ impl DeliveryFilter {
     }
 
     fn classes(&self) -> Vec<Class> {
-        let statuses = DeliveryStatus::ALL.into_iter().filter(|is| self.status.is_none_or(|status| status == *is));
         let kinds = EventKind::ALL.into_iter().filter(|is| self.kind.is_none_or(|kind| kind == *is));
-        statuses.flat_map(|status| kinds.clone().map(move |kind| Class::deliveries(status, kind))).collect()
+        let class = |kind| match self.status {
+            Some(status) => Class::deliveries(status, kind),
+            None => Class::deliveries_of(kind),
+        };
+        kinds.map(class).collect()
     }
 }
 
@@ -110,10 +119,12 @@ impl<'a> Views<'a> {
 
     /// A delivery.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, LogError> {
-        // A redelivery may move it back to the queue between two looks, so that is where the last look goes.
-        for key in [rows::queue_key(id), rows::delivery_key(id), rows::queue_key(id)] {
-            if let Some(delivery) = self.row(&key)? {
-                return Ok(Some(delivery));
+        // Commits may move it from the queue and back between two looks; each takes longer than a look.
+        for _ in 0..3 {
+            for key in [rows::queue_key(id), rows::delivery_key(id)] {
+                if let Some(delivery) = self.row(&key)? {
+                    return Ok(Some(delivery));
+                }
             }
         }
         Ok(None)
@@ -168,11 +179,14 @@ impl<'a> Views<'a> {
             |delivery: &Result<Delivery, LogError>| delivery.as_ref().map_or(true, |delivery| filter.matches(delivery));
         if let Some(job) = &filter.job {
             let Some(job) = self.job(job)? else { return Ok(Vec::new()) };
-            let ids = self.history(&job)?.into_iter().rev().filter_map(|Envelope { seq, event, .. }| match event {
-                Event::DeliveryScheduled { delivery, .. } if before.is_none_or(|before| seq < before) => Some(delivery),
-                _ => None,
+            let deliveries = self.backwards(&job).filter_map(|event| match event {
+                Ok(Envelope { seq, event: Event::DeliveryScheduled { delivery, .. }, .. }) => {
+                    before.is_none_or(|before| seq < before).then(|| self.known_delivery(delivery))
+                }
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
             });
-            return ids.map(|id| self.known_delivery(id)).filter(wanted).take(limit).collect();
+            return deliveries.filter(wanted).take(limit).collect();
         }
         let is_filtered = *filter != DeliveryFilter::default();
         let newcomers = self.newcomers(is_filtered.then(|| filter.classes()), before);
@@ -221,8 +235,8 @@ impl<'a> Views<'a> {
     pub fn job_at(&self, id: &JobId, at: Seq) -> Result<Option<Job>, LogError> {
         let Some(job) = self.job(id)? else { return Ok(None) };
         let mut state = State::default();
-        for envelope in self.history(&job)?.iter().filter(|envelope| envelope.seq <= at) {
-            evolve(&mut state, envelope)
+        for envelope in self.told(self.positions(&job)?.into_iter().take_while(|seq| *seq <= at)) {
+            evolve(&mut state, &envelope?)
                 .map_err(|illegal| LogError::corrupt("a batch's history", illegal.to_string()))?;
         }
         Ok(state.job(id).cloned())
@@ -233,24 +247,67 @@ impl<'a> Views<'a> {
         Ok(self.reader.row(VERSION_ROW)?.as_deref() == Some(&[VERSION]))
     }
 
-    /// A job's events, oldest first: a walk back from its newest one.
+    /// A job's events, oldest first.
     pub fn history(&self, job: &Job) -> Result<Vec<Envelope>, LogError> {
-        let mut events = Vec::new();
-        let mut next = job.head;
-        while next != Seq::ZERO {
-            let event = self.reader.event(next)?;
-            let event = event.ok_or_else(|| LogError::corrupt(format!("event {next}"), "it is missing"))?;
-            if event.job != job.id || event.prev >= next {
-                return Err(LogError::corrupt(
-                    format!("event {next}"),
-                    format!("it is no event of batch '{}'", job.id),
-                ));
+        self.told(self.positions(job)?.into_iter()).collect()
+    }
+
+    /// Up to `limit` of a job's events after position `after`, oldest first.
+    pub fn history_after(&self, job: &Job, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
+        self.told(self.positions(job)?.into_iter().filter(|seq| *seq > after).take(limit)).collect()
+    }
+
+    /// The positions of a job's events, oldest first. They may be many, and each is small.
+    fn positions(&self, job: &Job) -> Result<Vec<Seq>, LogError> {
+        let positions: Result<Vec<_>, _> = self.backwards(job).map(|event| event.map(|event| event.seq)).collect();
+        positions.map(|mut positions| {
+            positions.reverse();
+            positions
+        })
+    }
+
+    /// The events at `positions`, one after another.
+    fn told(&self, positions: impl Iterator<Item = Seq>) -> impl Iterator<Item = Result<Envelope, LogError>> {
+        let mut near = Near { reader: self.reader, read: Vec::new() };
+        positions.map(move |seq| near.event(seq))
+    }
+
+    /// A job's events, newest first: each names the one before it.
+    fn backwards(&self, job: &Job) -> impl Iterator<Item = Result<Envelope, LogError>> + use<'a> {
+        let (id, mut next) = (job.id.clone(), job.head);
+        let mut near = Near { reader: self.reader, read: Vec::new() };
+        std::iter::from_fn(move || {
+            if next == Seq::ZERO {
+                return None;
             }
-            next = event.prev;
-            events.push(event);
+            let seq = std::mem::replace(&mut next, Seq::ZERO);
+            let event = near.event(seq).and_then(|event| {
+                if event.job == id && event.prev < seq {
+                    next = event.prev;
+                    return Ok(event);
+                }
+                Err(LogError::corrupt(format!("event {seq}"), format!("it is no event of batch '{id}'")))
+            });
+            Some(event)
+        })
+    }
+}
+
+/// Reads events that lie near one another: a commit is read once.
+struct Near<'a> {
+    reader: &'a dyn LogReader,
+    /// The events of the commit that was read last, in order.
+    read: Vec<Envelope>,
+}
+
+impl Near<'_> {
+    fn event(&mut self, seq: Seq) -> Result<Envelope, LogError> {
+        let find = |read: &[Envelope]| read.iter().find(|event| event.seq == seq).cloned();
+        if let Some(event) = find(&self.read) {
+            return Ok(event);
         }
-        events.reverse();
-        Ok(events)
+        self.read = self.reader.neighbours(seq)?;
+        find(&self.read).ok_or_else(|| LogError::corrupt(format!("event {seq}"), "it is missing"))
     }
 }
 

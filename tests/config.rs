@@ -115,6 +115,8 @@ fn what_is_printed_reads_as_the_same_configuration() {
     let given = [
         ("HOOKLEDGER_API_KEYS", &*keys),
         ("HOOKLEDGER_WEBHOOK_SECRET", SECRET),
+        ("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS", SECRET),
+        ("HOOKLEDGER_RETRY_SCHEDULE", "5s, 1m30s,2h"),
         ("HOOKLEDGER_DATA_DIR", "/tmp/a \"quoted\" \\ place"),
         ("HOOKLEDGER_BODY_LIMIT", "2000"),
         ("HOOKLEDGER_BACKOFF_BASE", "1500ms"),
@@ -146,7 +148,7 @@ fn the_page_lists_every_setting_with_its_default() {
     for (name, setting) in shown.as_object().unwrap() {
         let variable = format!("`HOOKLEDGER_{}`", name.to_uppercase());
         let (key, flag) = (format!("`{name}`"), format!("`--{}`", name.replace('_', "-")));
-        let secret = ["api_keys", "webhook_secret"].contains(&&**name);
+        let secret = ["api_keys", "webhook_secret", "webhook_secret_previous"].contains(&&**name);
         let default = match &setting["value"] {
             _ if secret => "none".to_owned(),
             Value::String(text) if text.is_empty() => "none".to_owned(),
@@ -230,4 +232,36 @@ fn what_is_probably_not_meant_is_said_and_allowed() {
         output.status.success() && said.contains("chmod 600") && said.contains("1 of the keys can be guessed"),
         "{said}"
     );
+}
+
+/// What the guard would refuse at every attempt is refused when it is registered.
+#[test]
+fn a_webhook_that_could_never_be_delivered_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut serve = command();
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0", "--allow-network", "10.0.0.0/8", "--data-dir"])
+        .arg(directory.path());
+    let server = Server::run(&mut serve);
+    let register = |url: &str| {
+        let body = serde_json::json!({"webhook": {"url": url}});
+        let mut answer = client().post(server.url("/v1/batches")).send_json(body).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_json::<Value>().unwrap())
+    };
+    for (url, why) in [
+        ("https://127.0.0.1/", "loopback"),
+        ("https://192.168.1.1/hook", "private"),
+        ("https://[::ffff:127.0.0.1]/", "loopback"),
+        ("https://2130706433/", "loopback"),
+        ("https://localhost/", "loopback"),
+        ("https://a.example:9000/", "port 9000"),
+        ("http://a.example/", "https"),
+    ] {
+        let (status, body) = register(url);
+        let (code, said) = (&body["error"]["code"], body["detail"].as_str().unwrap());
+        assert_eq!((status, code.as_str(), &body["error"]["param"]), (422, Some("invalid_url"), &"webhook.url".into()));
+        assert!(said.contains(why), "{url}: {said}");
+    }
+    assert_eq!(register("https://10.1.2.3/").0, 200);
+    assert_eq!(register("https://a.example/hook?x=1").0, 200);
 }

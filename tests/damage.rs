@@ -33,7 +33,7 @@ fn register(id: &str, secret: Option<SecretId>) -> Command {
 }
 
 fn complete(id: &str) -> Command {
-    Command::Report { job: job(id), if_match: None, report: Report::of(Status::Completed) }
+    Command::Report { job: job(id), if_match: None, report: Report::of(Status::Completed), rotation: None }
 }
 
 fn ask(command: Command) -> Input {

@@ -70,7 +70,7 @@ fn collect(path: &Path, used: &mut BTreeSet<String>) {
 }
 
 fn is_code(text: &str) -> bool {
-    const FIELDS: [&str; 16] = [
+    const FIELDS: [&str; 17] = [
         "at",
         "batch_id",
         "event",
@@ -87,6 +87,7 @@ fn is_code(text: &str) -> bool {
         "id",
         "after",
         "limit",
+        "webhook",
     ];
     let word = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !text.is_empty();
     word && !FIELDS.contains(&text)

@@ -13,8 +13,10 @@ use hookledger::domain::delivery::{Attempt, AttemptEnd, DeadLetter, Delivery, De
 use hookledger::domain::event::{Envelope, Event};
 use hookledger::domain::id::{DeadLetterId, DeliveryId, JobId, SecretId, Seq};
 use hookledger::domain::job::{
-    ExpiresAfter, Job, JobError, JobSpec, LatestDelivery, Milestones, Report, RequestCounts, Status, WebhookStatus,
+    ExpiresAfter, Job, JobError, JobSpec, LatestDelivery, Milestones, Report, RequestCounts, Signing, Status,
+    WebhookStatus,
 };
+use hookledger::domain::options::WebhookOptions;
 use hookledger::domain::state::{Policy, State, Totals};
 use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::{Destination, EventKind, Format, Webhook};
@@ -25,7 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// How many variants [`Event`] has; see [`place`].
-const EVENTS: u8 = 12;
+const EVENTS: u8 = 14;
 
 /// The variant's number on disk. A new variant does not compile without a number here, and has no number without an
 /// example below.
@@ -43,6 +45,8 @@ const fn place(event: &Event) -> u8 {
         Event::DeliverySuperseded { .. } => 9,
         Event::RedeliveryRequested { .. } => 10,
         Event::DeadLetterDeleted { .. } => 11,
+        Event::WebhookConfigured { .. } => 12,
+        Event::SecretRotated { .. } => 13,
     }
 }
 
@@ -66,6 +70,14 @@ fn webhook() -> Webhook {
         timeout: Some(300),
         events: Some(EventKind::ALL.to_vec()),
         format: Format::Event,
+    }
+}
+
+fn options() -> WebhookOptions {
+    WebhookOptions {
+        headers: Some(SecretId(0xffee_ddcc_bbaa_9988_7766_5544_3322_1100)),
+        rate_limit: Some(1_000),
+        retry_schedule: Some(vec![1, 300, 604_800]),
     }
 }
 
@@ -96,6 +108,7 @@ fn spec() -> JobSpec {
         priority: -1,
         total: 70_000,
         webhook: Some(webhook()),
+        options: WebhookOptions::default(),
         report: report(),
     }
 }
@@ -130,6 +143,8 @@ fn full_events() -> Vec<Event> {
         Event::DeliverySuperseded { delivery },
         Event::RedeliveryRequested { delivery, forced: true },
         Event::DeadLetterDeleted { delivery, dead_letter },
+        Event::WebhookConfigured { options: options() },
+        Event::SecretRotated { secret: SecretId(1 << 100), former_until: later(86_400) },
     ]
 }
 
@@ -152,6 +167,8 @@ fn minimal_events() -> Vec<Event> {
         Event::DeliverySuperseded { delivery },
         Event::RedeliveryRequested { delivery, forced: false },
         Event::DeadLetterDeleted { delivery, dead_letter },
+        Event::WebhookConfigured { options: WebhookOptions::default() },
+        Event::SecretRotated { secret: SecretId(0), former_until: Timestamp::default() },
     ]
 }
 
@@ -185,7 +202,8 @@ fn job() -> Job {
     };
     Job {
         id: job_id(),
-        spec: spec(),
+        spec: JobSpec { options: options(), ..spec() },
+        signing: Some(Signing { secret: SecretId(1 << 100), former: Some(SecretId(7)), former_until: later(86_400) }),
         status: Status::Cancelled,
         counts: RequestCounts { total: 100_000, completed: 300, failed: 2 },
         output_file_id: Some("file-out".into()),
@@ -218,6 +236,7 @@ fn delivery(state: DeliveryState) -> Delivery {
         scheduled: Seq(70_000),
         max_attempts: 300,
         timeout: 30,
+        rate_limit: Some(1_000),
         state,
         attempts: vec![ended, under_way],
         delivered_at: Some(later(2)),
@@ -227,7 +246,7 @@ fn delivery(state: DeliveryState) -> Delivery {
 
 fn new_delivery() -> Delivery {
     let state = DeliveryState::Pending { due: AT };
-    Delivery { attempts: Vec::new(), delivered_at: None, dead_letter: None, ..delivery(state) }
+    Delivery { attempts: Vec::new(), delivered_at: None, dead_letter: None, rate_limit: None, ..delivery(state) }
 }
 
 fn dead_letter() -> DeadLetter {

@@ -64,6 +64,8 @@ contract!(
     beyond_the_end_there_is_nothing,
     events_and_rows_are_committed_together,
     rows_may_change_without_events,
+    keys_are_listed_without_what_stands_under_them,
+    neighbours_are_the_events_of_one_commit,
     a_row_has_what_was_written_last,
     a_commit_that_does_not_follow_the_end_is_refused_and_stores_nothing,
     a_value_that_is_too_large_is_refused_and_stores_nothing,
@@ -185,6 +187,29 @@ fn rows_may_change_without_events(place: &impl Place) {
         place.open()
     };
     assert_eq!((log.tail(), log.reader().row(b"k").unwrap()), (Seq(3), Some(b"after".to_vec())));
+}
+
+fn keys_are_listed_without_what_stands_under_them(place: &impl Place) {
+    let mut log = place.open();
+    let rows = [put(b"a", b"1"), put(b"ab", b"2"), put(b"ac", b"3"), put(b"b", b"4")];
+    log.commit(Seq::ZERO, &[], &rows).unwrap();
+    let reader = log.reader();
+    let keys = |prefix: &str, limit: usize| reader.keys(prefix.as_bytes(), limit).unwrap();
+    assert_eq!(keys("a", 9), [b"a".to_vec(), b"ab".to_vec(), b"ac".to_vec()]);
+    assert_eq!(keys("a", 2), [b"a".to_vec(), b"ab".to_vec()]);
+    assert_eq!(keys("c", 9), Vec::<Vec<u8>>::new());
+}
+
+fn neighbours_are_the_events_of_one_commit(place: &impl Place) {
+    let mut log = place.open();
+    log.commit(Seq::ZERO, &events(1..=3), &[]).unwrap();
+    log.commit(Seq(3), &events(4..=4), &[]).unwrap();
+    let reader = log.reader();
+    for seq in 1..=3 {
+        assert_eq!(reader.neighbours(Seq(seq)).unwrap(), events(1..=3));
+    }
+    assert_eq!(reader.neighbours(Seq(4)).unwrap(), events(4..=4));
+    assert_eq!(reader.neighbours(Seq(5)).unwrap(), []);
 }
 
 fn a_row_has_what_was_written_last(place: &impl Place) {

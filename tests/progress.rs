@@ -64,7 +64,7 @@ impl World {
     }
 
     fn report(&mut self, report: Report) {
-        self.step(vec![Input::of(Command::Report { job: job(), if_match: None, report })]);
+        self.step(vec![Input::of(Command::Report { job: job(), if_match: None, report, rotation: None })]);
     }
 
     /// A thousand reports, one each millisecond.

@@ -17,7 +17,7 @@ use std::thread;
 use hookledger::clock::{Clock, SystemClock};
 use hookledger::signature::{Message, Secret, headers};
 use processes::{PATIENCE, Server, client};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Base64, in two pieces, so that no scanner takes it for a leak; and a text, with more than ASCII in it.
 const SECRETS: [&str; 2] = [concat!("whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), "a plain secret, grüße"];
@@ -69,6 +69,7 @@ fn check(name: &str, start: impl Fn() -> Command) {
         takes_a_repetition_once(name, &receiver, secret);
         refuses_what_is_not_genuine(name, &receiver, secret);
     }
+    goes_on_during_a_rotation(name, &start);
     println!("{name}: its library verifies what the server sends");
 }
 
@@ -77,15 +78,37 @@ fn takes_what_the_server_sends(name: &str, receiver: &Running, secret: &str) {
     let server = Server::start(directory.path());
     let webhook = json!({"url": receiver.url, "secret": secret});
     let job = json!({"id": "one", "metadata": {"who": "grüße \u{7f} 😀"}, "webhook": webhook});
-    let send = |method: &str, path: &str, body: &serde_json::Value| {
-        let request = ureq::http::Request::builder().method(method).uri(server.url(path));
-        let request = request.header("content-type", "application/json").body(body.to_string()).unwrap();
-        assert_eq!(client().run(request).unwrap().status(), 200);
-    };
-    send("POST", "/v1/batches", &job);
-    send("PATCH", "/v1/batches/one", &json!({"status": "completed"}));
+    send(&server, "POST", "/v1/batches", &job);
+    send(&server, "PATCH", "/v1/batches/one", &json!({"status": "completed"}));
     let line = receiver.line();
     assert!(line.starts_with("200 completed one attempt 1 msg_") && line.ends_with(" verified"), "{name}: {line}");
+}
+
+fn send(server: &Server, method: &str, path: &str, body: &Value) {
+    let request = ureq::http::Request::builder().method(method).uri(server.url(path));
+    let request = request.header("content-type", "application/json").body(body.to_string()).unwrap();
+    assert_eq!(client().run(request).unwrap().status(), 200);
+}
+
+/// While both secrets sign, a receiver that knows the former one and one that knows the new one both verify; when the
+/// overlap is over, the former one does not any more.
+fn goes_on_during_a_rotation(name: &str, start: &impl Fn() -> Command) {
+    let [former, new] = SECRETS;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    for (job, knows, overlap, expected) in [
+        ("former", former, 86_400, "200 completed former"),
+        ("new", new, 86_400, "200 completed new"),
+        ("over", former, 0, "401 refused: "),
+    ] {
+        let receiver = Running::start(&mut start(), knows);
+        let webhook = json!({"url": receiver.url, "secret": former, "max_retries": 1});
+        send(&server, "POST", "/v1/batches", &json!({"id": job, "webhook": webhook}));
+        let rotation = json!({"status": "completed", "webhook": {"secret": new, "overlap": overlap}});
+        send(&server, "PATCH", &format!("/v1/batches/{job}"), &rotation);
+        let line = receiver.line();
+        assert!(line.starts_with(expected), "{name}, {job}: {line}");
+    }
 }
 
 fn signed(secret: &str, timestamp: i64) -> Vec<(&'static str, String)> {

@@ -216,7 +216,7 @@ fn a_webhook_signs_with_its_own_secret_else_the_global_one_else_not_at_all() {
     let signature = |global: Option<&str>, own: Option<&str>| {
         let (transport, script) = scripted();
         let mut options = options();
-        options.engine.global_secret = global.map(|secret| Secret::new(secret).unwrap());
+        options.engine.global_secrets = global.map(|secret| Secret::new(secret).unwrap()).into_iter().collect();
         let runtime = Runtime::start(Box::new(MemoryLog::new()), transport, &options).unwrap();
         complete(runtime.handle(), "a", own);
         let request = script.requests.recv_timeout(PATIENCE).unwrap();

@@ -52,27 +52,28 @@ fn a_page_takes_the_same_time_whatever_is_stored() {
     let server = Server::start(directory);
     println!("ready after {:.2} s, {:.0} MB resident", watch.elapsed().as_secs_f64(), resident(&server));
     let lists = [
-        "/v1/batches?limit=100",
-        "/v1/batches?limit=100&status=completed",
-        "/v1/batches?limit=100&status=failed",
-        "/v1/batches?limit=100&status=in_progress",
-        "/v1/webhooks/deliveries?limit=100",
-        "/v1/webhooks/deliveries?limit=100&status=delivered",
-        "/v1/webhooks/deliveries?limit=100&status=dead",
-        "/v1/webhooks/deliveries?limit=100&event=failed",
-        "/v1/webhooks/deliveries?limit=100&event=completed&status=dead",
+        "/v1/batches?",
+        "/v1/batches?status=completed",
+        "/v1/batches?status=failed",
+        "/v1/batches?status=in_progress",
+        "/v1/webhooks/deliveries?",
+        "/v1/webhooks/deliveries?status=delivered",
+        "/v1/webhooks/deliveries?status=dead",
+        "/v1/webhooks/deliveries?event=failed",
+        "/v1/webhooks/deliveries?event=completed&status=dead",
     ];
+    let on = |list: &str, page: &Value| match page["last_id"].as_str() {
+        Some(last) if page["has_more"] == true => format!("{list}&after={last}"),
+        _ => list.to_owned(),
+    };
     for list in lists {
-        time(&server, list, |list, page| match page["last_id"].as_str() {
-            Some(last) if page["has_more"] == true => format!("{list}&after={last}"),
-            _ => list.to_owned(),
-        });
+        time(&server, list, on);
     }
     let letters = [
-        "/v1/webhooks/dead-letter?limit=100",
-        "/v1/webhooks/dead-letter?limit=100&event=completed",
-        "/v1/webhooks/dead-letter?limit=100&resolved=false&since=2026-01-01T00:00:00Z",
-        "/v1/webhooks/dead-letter?limit=100&url=https%3A%2F%2Freceiver-7.example%2Fhook%3Fjob%3D700",
+        "/v1/webhooks/dead-letter?",
+        "/v1/webhooks/dead-letter?event=completed",
+        "/v1/webhooks/dead-letter?resolved=false&since=2026-01-01T00:00:00Z",
+        "/v1/webhooks/dead-letter?url=https%3A%2F%2Freceiver-7.example%2Fhook%3Fjob%3D700",
     ];
     let mut offset = 0;
     for list in letters {
@@ -81,9 +82,14 @@ fn a_page_takes_the_same_time_whatever_is_stored() {
             format!("{list}&offset={offset}")
         });
     }
-    time(&server, "/v1/webhooks/stats", |list, _| list.to_owned());
-    time(&server, "/metrics", |list, _| list.to_owned());
-    println!("{:.0} MB resident afterwards", resident(&server));
+    for list in ["/v1/log?after=900000", "/v1/webhooks/stats", "/metrics"] {
+        time(&server, list, |list, _| list.to_owned());
+    }
+    println!("{:.0} MB resident after that", resident(&server));
+    for list in lists {
+        time(&server, &format!("{list}&limit=100"), on);
+    }
+    println!("{:.0} MB resident after pages of the largest size", resident(&server));
 }
 
 /// Fetches pages one after another, and prints how long they took.

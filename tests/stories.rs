@@ -65,6 +65,8 @@ stories!(
     progress_interval,
     registered_when_done,
     retry_after,
+    secret_rotation,
+    webhook_options,
 );
 
 /// The fields of OpenAI's batch object, as its API reference lists them.

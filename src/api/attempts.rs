@@ -6,9 +6,8 @@ use serde::Serialize;
 use super::App;
 use super::events::EndObject;
 use super::problem::Problem;
-use crate::domain::delivery::Attempt;
+use crate::domain::delivery::{Attempt, Delivery};
 use crate::domain::event::{Envelope, Event};
-use crate::domain::id::{DeliveryId, JobId};
 
 /// One attempt.
 #[derive(Serialize, JsonSchema)]
@@ -29,12 +28,15 @@ impl From<&Attempt> for AttemptObject {
     }
 }
 
-/// Every attempt of a delivery: its row keeps only the newest, its job's history has them all.
-pub(super) fn all(app: &App, job: &JobId, delivery: DeliveryId) -> Result<Vec<AttemptObject>, Problem> {
+/// Every attempt of a delivery. Its row keeps the newest, which nearly always are all; else its job's history has them.
+pub(super) fn all(app: &App, delivery: &Delivery) -> Result<Vec<AttemptObject>, Problem> {
+    if delivery.attempts.first().is_none_or(|first| first.number == 1) {
+        return Ok(delivery.attempts.iter().map(AttemptObject::from).collect());
+    }
     let views = app.handle.views();
-    let job = views.job(job).map_err(Problem::storage)?;
+    let job = views.job(&delivery.job).map_err(Problem::storage)?;
     let history = job.map(|job| views.history(&job)).transpose().map_err(Problem::storage)?.unwrap_or_default();
-    let told = history.iter().filter(|envelope| envelope.event.delivery() == Some(delivery));
+    let told = history.iter().filter(|envelope| envelope.event.delivery() == Some(delivery.id));
     Ok(attempts(told).iter().map(AttemptObject::from).collect())
 }
 

@@ -1,21 +1,23 @@
 //! Batches: registering, seeing, listing, reporting, cancelling.
 
 use axum::extract::State;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::answer::{Json, Versioned, rendered};
 use super::body::{JsonBody, MaybeBody, Nothing};
 use super::events::EventObject;
 use super::if_match::IfMatch;
 use super::once::Keeper;
-use super::page::{Page, Whole};
+use super::page::Page;
 use super::path::BatchPath;
 use super::problem::Problem;
 use super::query::{FromQuery, Params, Query};
-use super::registration::{NewBatch, NewReport, Registration};
+use super::registration::{Change, NewBatch, Registration};
 use super::{App, Shared, blocking};
 use crate::domain::batch::BatchObject;
 use crate::domain::id::{JobId, Seq};
-use crate::domain::job::{Job, Report, Status};
+use crate::domain::job::{Job, Status};
 use crate::domain::rejection::Rejection;
 use crate::runtime::{Answer, Rendered};
 
@@ -26,8 +28,15 @@ pub(super) async fn create(
     keeper: Keeper,
     JsonBody(body): JsonBody<NewBatch>,
 ) -> Result<Versioned<BatchObject>, Problem> {
-    let Registration { id, spec, secret, url_param } = body.try_into()?;
-    let registered = app.handle.keeping(keeper.keep(kept)).register(id, spec, secret).await;
+    let Registration { id, spec, confidential, url_param } = body.try_into()?;
+    // What is no URL at all the engine refuses, in its own words.
+    if let Some(webhook) = spec.webhook.as_ref().filter(|webhook| webhook.check(true).is_ok()) {
+        let why = app.options.destinations.check(&webhook.url);
+        why.map_err(|why| {
+            Problem::invalid(url_param, "invalid_url", format!("{url_param} can't be delivered to: {why}"))
+        })?;
+    }
+    let registered = app.handle.keeping(keeper.keep(kept)).register(id, spec, confidential).await;
     let job = registered.map_err(|error| Problem::from(error).renamed("webhook.url", url_param))?;
     Ok(shown(&job))
 }
@@ -39,7 +48,7 @@ pub(super) struct Look {
 
 impl FromQuery for Look {
     fn take(query: &mut Query) -> Result<Self, Problem> {
-        Ok(Self { at: query.number("at", 0..=u64::MAX)? })
+        Ok(Self { at: query.position("at")? })
     }
 }
 
@@ -69,11 +78,15 @@ pub(super) async fn report(
     BatchPath(id): BatchPath,
     _: Params<()>,
     if_match: IfMatch,
-    MaybeBody(body): MaybeBody<NewReport>,
+    MaybeBody(body): MaybeBody<Change>,
 ) -> Result<Versioned<BatchObject>, Problem> {
-    let report: Report = body.unwrap_or_default().try_into()?;
+    let (report, rotation) = body.unwrap_or_default().read()?;
     let if_match = if_match.version(|| Ok(find(&app, &id)?.version))?;
-    Ok(shown(&app.handle.report(id, report, if_match).await?))
+    let reply = match rotation {
+        Some((secret, overlap)) => app.handle.rotate(id, secret, overlap, report, if_match),
+        None => app.handle.report(id, report, if_match),
+    };
+    Ok(shown(&reply.await?))
 }
 
 /// `POST /v1/batches/{id}/cancel`
@@ -146,11 +159,38 @@ pub(super) async fn list(
 pub(super) async fn history(
     State(app): State<Shared>,
     BatchPath(id): BatchPath,
-    _: Params<()>,
-) -> Result<Json<Whole<EventObject>>, Problem> {
+    Params(Telling { after, limit }): Params<Telling>,
+) -> Result<Json<History>, Problem> {
     let read = blocking(&app, move |app| {
         let job = find(app, &id)?;
-        app.handle.views().history(&job).map_err(Problem::storage)
+        let mut events = app.handle.views().history_after(&job, Seq(after), limit + 1).map_err(Problem::storage)?;
+        let has_more = events.len() > limit;
+        events.truncate(limit);
+        let data = events.iter().map(EventObject::from).collect();
+        Ok(History { object: "list", data, has_more })
     });
-    Ok(Json(Whole::of(read.await?.iter().map(EventObject::from).collect())))
+    read.await.map(Json)
+}
+
+/// The query of `GET /v1/batches/{id}/history`.
+pub(super) struct Telling {
+    after: u64,
+    limit: usize,
+}
+
+impl FromQuery for Telling {
+    fn take(query: &mut Query) -> Result<Self, Problem> {
+        let after = query.position("after")?.unwrap_or(0);
+        Ok(Self { after, limit: query.limit(1000, 1000)? })
+    }
+}
+
+/// A batch's events, oldest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct History {
+    /// Always `list`.
+    object: &'static str,
+    data: Vec<EventObject>,
+    /// Whether there are more after these: `after` takes the `seq` of the last one.
+    has_more: bool,
 }

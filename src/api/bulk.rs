@@ -3,6 +3,8 @@
 //! A bulk request is not one transaction. Whoever asked may go away, and it goes on; when the process ends in the middle,
 //! the same request again does the rest, for what is on its way already is passed over.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -12,15 +14,18 @@ use super::body::JsonBody;
 use super::once::Keeper;
 use super::problem::Problem;
 use super::query::{Params, read_time};
-use super::{Shared, blocking, schema};
+use super::{App, Shared, blocking, schema};
 use crate::domain::id::{DeadLetterId, JobId};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::EventKind;
-use crate::runtime::Answer;
+use crate::runtime::{Answer, Error, Kept, Rendered, Reply};
 use crate::views::LetterFilter;
 
 /// Dead letters in one commit.
 const CHUNK: usize = 256;
+
+/// How long to leave a full queue alone.
+const BUSY: Duration = Duration::from_millis(50);
 
 /// Which dead letters are meant: at least one of these.
 #[derive(Deserialize, JsonSchema)]
@@ -146,30 +151,19 @@ pub(super) async fn retry(
     JsonBody(BulkRetry { choice, dry_run, force }): JsonBody<BulkRetry>,
 ) -> Result<Json<BulkRetried, 202>, Problem> {
     let (filter, force) = (LetterFilter::try_from(choice)?, force.unwrap_or(false));
-    let ids = chosen(&app, filter.clone()).await?;
+    let ids = chosen(&app, filter).await?;
     let matched = ids.len();
     if dry_run.unwrap_or(false) {
-        let delivered = chosen(&app, LetterFilter { resolved: Some(true), ..filter.clone() });
-        let passed_over = if force || filter.resolved == Some(false) { 0 } else { delivered.await?.len() };
-        return Ok(Json(BulkRetried::of(matched, matched.saturating_sub(passed_over))));
+        let queued = blocking(&app, move |app| would_retry(app, &ids, force)).await?;
+        // Of none of them: so this answer is kept like any other.
+        let keep = keeper.keep(move |_| rendered(202, None, &BulkRetried::of(matched, queued)));
+        app.handle.keeping(keep).retry_dead_letters(Vec::new(), force).await?;
+        return Ok(Json(BulkRetried::of(matched, queued)));
     }
-    let going = tokio::spawn(async move {
-        let (mut queued, mut chunks) = (0, ids.chunks(CHUNK).peekable());
-        let mut keeper = Some(keeper);
-        loop {
-            let chunk = chunks.next().unwrap_or_default().to_vec();
-            // The answer is kept with the last commit: until then there is none.
-            let keeper = if chunks.peek().is_none() { keeper.take() } else { None };
-            let keep = keeper.and_then(|keeper| {
-                keeper.keep(move |answer| rendered(202, None, &BulkRetried::of(matched, queued + many(answer)?)))
-            });
-            queued += app.handle.keeping(keep).retry_dead_letters(chunk, force).await?;
-            if chunks.peek().is_none() {
-                return Ok(Json(BulkRetried::of(matched, queued)));
-            }
-        }
-    });
-    going.await.map_err(Problem::internal)?
+    let send = move |handle: Kept<'_>, chunk| handle.retry_dead_letters(chunk, force);
+    let render = move |queued| rendered(202, None, &BulkRetried::of(matched, queued));
+    let going = tokio::spawn(in_chunks(app, ids, keeper, send, render));
+    Ok(Json(BulkRetried::of(matched, going.await.map_err(Problem::internal)??)))
 }
 
 /// `POST /v1/webhooks/dead-letter/purge`
@@ -181,24 +175,57 @@ pub(super) async fn purge(
 ) -> Result<Json<Purged>, Problem> {
     let ids = chosen(&app, choice.try_into()?).await?;
     if dry_run.unwrap_or(false) {
-        return Ok(Json(Purged { deleted: ids.len() }));
+        let deleted = ids.len();
+        let keep = keeper.keep(move |_| rendered(200, None, &Purged { deleted }));
+        app.handle.keeping(keep).delete_dead_letters(Vec::new()).await?;
+        return Ok(Json(Purged { deleted }));
     }
-    let going = tokio::spawn(async move {
-        let (mut deleted, mut chunks) = (0, ids.chunks(CHUNK).peekable());
-        let mut keeper = Some(keeper);
-        loop {
-            let chunk = chunks.next().unwrap_or_default().to_vec();
-            let keeper = if chunks.peek().is_none() { keeper.take() } else { None };
-            let keep = keeper.and_then(|keeper| {
-                keeper.keep(move |answer| rendered(200, None, &Purged { deleted: deleted + many(answer)? }))
-            });
-            deleted += app.handle.keeping(keep).delete_dead_letters(chunk).await?;
-            if chunks.peek().is_none() {
-                return Ok(Json(Purged { deleted }));
+    let send = |handle: Kept<'_>, chunk| handle.delete_dead_letters(chunk);
+    let render = |deleted| rendered(200, None, &Purged { deleted });
+    let going = tokio::spawn(in_chunks(app, ids, keeper, send, render));
+    Ok(Json(Purged { deleted: going.await.map_err(Problem::internal)?? }))
+}
+
+/// Hands `ids` to the engine some hundred at a time, and says how many it was carried out on. The answer that `render` makes
+/// of that is kept with the last commit: until then there is none.
+async fn in_chunks(
+    app: Shared,
+    ids: Vec<DeadLetterId>,
+    keeper: Keeper,
+    send: impl Fn(Kept<'_>, Vec<DeadLetterId>) -> Reply<usize>,
+    render: impl Fn(usize) -> Result<Rendered, Problem> + Copy + Send + Sync + 'static,
+) -> Result<usize, Problem> {
+    let (mut done, mut keeper) = (0, Some(keeper));
+    let mut chunks = ids.chunks(CHUNK).peekable();
+    let mut is_first = true;
+    loop {
+        let chunk = chunks.next().unwrap_or_default();
+        let last = if chunks.peek().is_none() { keeper.take() } else { None };
+        let keep = last.and_then(|keeper| keeper.keep(move |answer| render(done + many(answer)?)));
+        done += loop {
+            match send(app.handle.keeping(keep.clone()), chunk.to_vec()).await {
+                // What was begun is gone on with.
+                Err(Error::Overloaded) if !is_first => tokio::time::sleep(BUSY).await,
+                answered => break answered?,
             }
+        };
+        is_first = false;
+        if chunks.peek().is_none() {
+            return Ok(done);
         }
-    });
-    going.await.map_err(Problem::internal)?
+    }
+}
+
+/// How many of `ids` a retry would not pass over.
+fn would_retry(app: &App, ids: &[DeadLetterId], force: bool) -> Result<usize, Problem> {
+    let views = app.handle.views();
+    let mut many = 0;
+    for id in ids {
+        let Some(letter) = views.dead_letter(*id).map_err(Problem::storage)? else { continue };
+        let delivery = views.delivery(letter.delivery).map_err(Problem::storage)?;
+        many += usize::from(delivery.is_some_and(|delivery| delivery.may_be_redelivered(force)));
+    }
+    Ok(many)
 }
 
 async fn chosen(app: &Shared, filter: LetterFilter) -> Result<Vec<DeadLetterId>, Problem> {

@@ -123,6 +123,8 @@ fn service(
             // The connection is being closed in this very moment. What was not begun is better not begun any more.
             return Box::pin(std::future::pending());
         }
+        // Where its chunks end is not followed, so the head behind them is not looked at: there must not be one.
+        let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
         let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
         let answering = if ambiguity.is_in(number) { Err(said_twice(&request)) } else { Ok(handlers.call(request)) };
         let (seat, unread) = (Arc::clone(&seat), unread.clone());
@@ -134,7 +136,7 @@ fn service(
                 }
                 Err(refusal) => refusal,
             };
-            if unread.get() {
+            if chunked || unread.get() {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(answer.map(|body| Download { body, seat }))

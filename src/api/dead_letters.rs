@@ -83,7 +83,7 @@ impl FromQuery for Listing {
             since: query.time("since")?,
             until: query.time("until")?,
         };
-        Ok(Self { limit: query.limit(100, 1000)?, offset: query.number("offset", 0..=u64::MAX)?.unwrap_or(0), filter })
+        Ok(Self { limit: query.limit(100, 1000)?, offset: query.position("offset")?.unwrap_or(0), filter })
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) async fn list(
         blocking(&app, move |app| app.handle.views().letter_page(&filter, offset, limit).map_err(Problem::storage));
     let page = read.await?;
     let data: Vec<_> = page.letters.iter().map(LetterObject::from).collect();
-    let has_more = offset.saturating_add(data.len() as u64) < page.total && data.len() == limit;
+    let has_more = offset.saturating_add(limit as u64) < page.total;
     Ok(Json(LetterList { object: "list", data, has_more, total: page.total }))
 }
 
@@ -138,7 +138,8 @@ fn whole(app: &App, id: DeadLetterId) -> Result<WholeLetter, Problem> {
     let letter = letter.ok_or_else(|| Problem::from(Rejection::not_found("dead letter", id)))?;
     let payload = views.payload(letter.delivery).map_err(Problem::storage)?;
     let payload = payload.map(String::from_utf8).transpose().map_err(Problem::storage)?;
-    let attempt_history = attempts::all(app, &letter.job, letter.delivery)?;
+    let delivery = views.delivery(letter.delivery).map_err(Problem::storage)?;
+    let attempt_history = delivery.map(|delivery| attempts::all(app, &delivery)).transpose()?.unwrap_or_default();
     Ok(WholeLetter { letter: LetterObject::from(&letter), payload, attempt_history })
 }
 

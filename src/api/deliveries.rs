@@ -124,7 +124,7 @@ impl FromQuery for Listing {
             status: query.word("status", &statuses, DeliveryStatus::parse)?,
             kind: query.word("event", &EventKind::ALL.map(EventKind::as_str), EventKind::parse)?,
         };
-        let schema = serde_json::json!({"type": "string", "pattern": "^msg_[0-9a-hjkmnp-tv-z]{26}$"});
+        let schema = serde_json::json!({"type": "string", "pattern": "^msg_[0-7][0-9a-hjkmnp-tv-z]{25}$"});
         let after = query.parsed("after", "the id of a delivery", schema, |id| id.parse().ok())?;
         Ok(Self { filter, limit: query.limit(20, 100)?, after })
     }
@@ -163,7 +163,7 @@ pub(super) async fn show(
     let read = blocking(&app, move |app| {
         let delivery = app.handle.views().delivery(id).map_err(Problem::storage)?;
         let delivery = delivery.ok_or_else(|| Problem::from(Rejection::not_found("delivery", id)))?;
-        let attempts = attempts::all(app, &delivery.job, id)?;
+        let attempts = attempts::all(app, &delivery)?;
         Ok((delivery, attempts))
     });
     let (delivery, attempts) = read.await?;

@@ -177,7 +177,9 @@ impl Routes {
             "info": {
                 "title": "hookledger",
                 "version": env!("CARGO_PKG_VERSION"),
-                "description": "Signed webhooks about jobs, delivered reliably. Every answer carries X-Request-Id.",
+                "description": "Signed webhooks about jobs, delivered reliably. Every answer carries X-Request-Id. Fields and \
+                                parameters that are not described are refused, and so are bodies with a NUL or with the \
+                                same key twice in one object.",
                 "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
             },
             "paths": self.paths,

@@ -89,7 +89,7 @@ pub(super) async fn guard(State(app): State<Shared>, request: Request, next: Nex
     }
     let keys = &app.options.keys;
     if keys.is_empty() {
-        return match check_host(&request) {
+        return match check_host(&request).and_then(|()| check_site(&request)) {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         };
@@ -173,6 +173,24 @@ fn check_host(request: &Request) -> Result<(), Problem> {
     }
     let message = "Without API keys the server answers only to loopback names: use localhost, 127.0.0.1 or [::1].";
     Err(Problem::new(StatusCode::FORBIDDEN, "host_not_allowed", message))
+}
+
+/// A page of another site can send requests here that change something, although it can't read the answers: browsers ask
+/// first only about requests that no form could send. They say where a page is from (Fetch Metadata; RFC 6454, section 7).
+fn check_site(request: &Request) -> Result<(), Problem> {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let headers = request.headers();
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_ours =
+        |origin: &HeaderValue| origin.as_bytes().strip_prefix(b"http://").is_some_and(|origin| origin == host);
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if headers.get(header::ORIGIN).is_none_or(is_ours) && matches!(site, None | Some(b"same-origin" | b"none")) {
+        return Ok(());
+    }
+    let message = "Without API keys the server takes no changes from other sites' pages.";
+    Err(Problem::new(StatusCode::FORBIDDEN, "cross_site_request", message))
 }
 
 /// Whether a `Host` names this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::domain::delivery::AttemptEnd;
 use crate::domain::event::{Envelope, Event};
 use crate::domain::job::{ExpiresAfter, JobError, JobSpec, Report};
+use crate::domain::options::WebhookOptions;
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{EventKind, Format, Webhook};
 
@@ -73,6 +74,20 @@ enum What {
     RedeliveryRequested { delivery_id: String, forced: bool },
     /// The dead letter was deleted.
     DeadLetterDeleted { delivery_id: String, dead_letter_id: u64 },
+    /// The batch's webhook has options; those that it has not are null.
+    WebhookConfigured {
+        /// Whether it has headers of its own. What they are is not shown.
+        headers: bool,
+        /// Attempts in a second at most, to its destination.
+        rate_limit: Option<u32>,
+        /// Seconds to wait after the first failed attempt, the second, …
+        retry_schedule: Option<Vec<u32>>,
+    },
+    /// The batch's webhook was given another secret.
+    SecretRotated {
+        /// Until when what signed before signs as well.
+        former_until: String,
+    },
 }
 
 /// How an attempt ended.
@@ -190,6 +205,14 @@ impl From<&Event> for What {
             Event::DeadLetterDeleted { delivery, dead_letter } => {
                 Self::DeadLetterDeleted { delivery_id: delivery.to_string(), dead_letter_id: dead_letter.0 }
             }
+            Event::WebhookConfigured { options: WebhookOptions { headers, rate_limit, retry_schedule } } => {
+                Self::WebhookConfigured {
+                    headers: headers.is_some(),
+                    rate_limit: *rate_limit,
+                    retry_schedule: retry_schedule.clone(),
+                }
+            }
+            Event::SecretRotated { former_until, .. } => Self::SecretRotated { former_until: former_until.to_string() },
         }
     }
 }

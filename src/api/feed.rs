@@ -11,8 +11,14 @@ use super::answer::Json;
 use super::events::EventObject;
 use super::problem::Problem;
 use super::query::{FromQuery, Params, Query};
-use super::{Shared, blocking};
+use super::{App, Shared, blocking};
 use crate::domain::id::Seq;
+
+/// Events that are read at a time.
+const READ: usize = 32;
+
+/// A page is full when its events take so much, in bytes, however few they are.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// The query of `GET /v1/log`.
 pub(super) struct Reading {
@@ -25,7 +31,7 @@ pub(super) struct Reading {
 impl FromQuery for Reading {
     fn take(query: &mut Query) -> Result<Self, Problem> {
         Ok(Self {
-            after: query.number("after", 0..=u64::MAX)?.unwrap_or(0),
+            after: query.position("after")?.unwrap_or(0),
             limit: query.limit(100, 1000)?,
             wait: query.number("wait", 0..=30)?.unwrap_or(0),
         })
@@ -60,13 +66,22 @@ pub(super) async fn read(
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     }
-    let read = blocking(&app, move |app| {
-        let log = app.handle.log();
-        let head = log.tail();
-        log.events(Seq(after), limit).map(|events| (events, head)).map_err(Problem::storage)
-    });
-    let (events, head) = read.await?;
-    let last_seq = events.last().map_or(after, |event| event.seq.0);
-    let data: Vec<_> = events.iter().map(EventObject::from).collect();
-    Ok(Json(Feed { object: "list", last_seq, head: head.0, has_more: last_seq < head.0, data }))
+    blocking(&app, move |app| page(app, after, limit)).await.map(Json)
+}
+
+fn page(app: &App, after: u64, limit: usize) -> Result<Feed, Problem> {
+    let log = app.handle.log();
+    let (mut data, mut last_seq, mut bytes) = (Vec::new(), after, 0);
+    while data.len() < limit && bytes < PAGE_BYTES {
+        let events = log.events(Seq(last_seq), READ.min(limit - data.len())).map_err(Problem::storage)?;
+        let Some(last) = events.last() else { break };
+        last_seq = last.seq.0;
+        for event in events.iter().map(EventObject::from) {
+            bytes += serde_json::to_vec(&event).map_err(Problem::internal)?.len();
+            data.push(event);
+        }
+    }
+    // Asked last, so that it is never before the events.
+    let head = log.tail().0;
+    Ok(Feed { object: "list", last_seq, head, has_more: last_seq < head, data })
 }

@@ -3,8 +3,8 @@
 //!
 //! hyper takes `Transfer-Encoding` where both are given, drops the other, and closes afterwards. That is allowed (RFC
 //! 9112, section 6.1) and safe here; but something in front of us may have believed the other one, and then the request
-//! is not what it let through. So such a request is refused. What is looked at are heads as hyper reads them; where
-//! this loses its way (after a chunked body) hyper's way holds.
+//! is not what it let through. So such a request is refused. What is looked at are heads as hyper reads them. Behind a
+//! chunked body there is none: its request is the last one of the connection.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ enum Place {
     Head(Vec<u8>),
     /// In a body with so many bytes to come.
     Body(u64),
-    /// Behind what is not followed.
+    /// Behind the last request.
     Lost,
 }
 

@@ -24,10 +24,26 @@ impl IfMatch {
             Self::Any => Ok(None),
             Self::Versions(versions) => match **versions {
                 [version] => Ok(Some(version)),
-                [] => Ok(None),
+                // A list in which there is nothing names no version.
+                [] => Ok(Some(0)),
                 [first, ..] => current().map(|current| Some(if versions.contains(&current) { current } else { first })),
             },
         }
+    }
+}
+
+impl IfMatch {
+    /// With what one more header field says; `None` when that is no list of tags. Empty elements of the list are to be
+    /// passed over (RFC 9110, section 5.6.1.2).
+    fn and(self, field: &str) -> Option<Self> {
+        let Self::Versions(mut versions) = self else { return Some(Self::Any) };
+        if field.trim() == "*" {
+            return Some(Self::Any);
+        }
+        for tag in field.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
+            versions.push(version(tag)?);
+        }
+        Some(Self::Versions(versions))
     }
 }
 
@@ -35,26 +51,21 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let mut versions = Vec::new();
-        for value in parts.headers.get_all(header::IF_MATCH) {
-            let value = value.to_str().map(str::trim).unwrap_or_default();
-            if value == "*" {
-                return Ok(Self::Any);
-            }
-            for tag in value.split(',') {
-                versions.push(version(tag.trim()).ok_or_else(|| {
-                    let message = "If-Match is '*' or entity tags in double quotes, as ETag gives them: \"3\".";
-                    Problem::malformed("malformed_if_match", message)
-                })?);
-            }
+        let mut values = parts.headers.get_all(header::IF_MATCH).iter().peekable();
+        if values.peek().is_none() {
+            return Ok(Self::Any);
         }
-        Ok(if versions.is_empty() { Self::Any } else { Self::Versions(versions) })
+        let read = values.try_fold(Self::Versions(Vec::new()), |read, value| read.and(value.to_str().ok()?));
+        read.ok_or_else(|| {
+            let message = "If-Match is '*' or entity tags in double quotes, as ETag gives them: \"3\".";
+            Problem::malformed("malformed_if_match", message)
+        })
     }
 }
 
 impl Describe for IfMatch {
     fn describe(operation: &mut Operation<'_>) {
-        let schema = json!({"type": "string", "pattern": "^(\\*|\"[0-9]{1,19}\")$"});
+        let schema = json!({"type": "string", "pattern": r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$"#});
         let description = "Refuses the report when the batch's version, as ETag gave it, is another one";
         operation.parameter("header", "If-Match", &schema, description);
         operation.problems(&[400, 409, 412]);

@@ -13,6 +13,9 @@ use super::problem::Problem;
 /// How deep arrays and objects may be nested.
 const MAX_DEPTH: usize = 64;
 
+/// Whole numbers below it are exact in an `i64`.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 /// Reads a whole body.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     let malformed = |why: &dyn fmt::Display| {
@@ -74,6 +77,11 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        // JSON has one kind of numbers: 39.0 is 39, and some clients write it so.
+        if value.fract() == 0.0 && value.abs() < TWO_TO_63 {
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole and within bounds")]
+            return Ok((value as i64).into());
+        }
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
     }
 
@@ -136,6 +144,12 @@ mod tests {
             let message = refused(bytes);
             assert!(message.contains(why), "{message}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_fraction_of_zero() {
+        let numbers = parse(b"[39.0, -1e3, -0.0, 9.3e18, 0.5]").unwrap();
+        assert_eq!(numbers, serde_json::json!([39, -1000, 0, 9.3e18, 0.5]));
     }
 
     #[test]

@@ -25,17 +25,3 @@ impl<T> Page<T> {
         Self { object: "list", first_id: data.first().map(&id), last_id: data.last().map(&id), data, has_more }
     }
 }
-
-/// A whole list.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Whole<T> {
-    /// Always `list`.
-    object: &'static str,
-    data: Vec<T>,
-}
-
-impl<T> Whole<T> {
-    pub(super) const fn of(data: Vec<T>) -> Self {
-        Self { object: "list", data }
-    }
-}

@@ -37,7 +37,7 @@ impl Describe for LetterPath {
 
 impl Describe for DeliveryPath {
     fn describe(operation: &mut Operation<'_>) {
-        let schema = json!({"type": "string", "pattern": "^msg_[0-9a-hjkmnp-tv-z]{26}$"});
+        let schema = json!({"type": "string", "pattern": "^msg_[0-7][0-9a-hjkmnp-tv-z]{25}$"});
         operation.parameter("path", "id", &schema, "The delivery's id, as in the webhook-id header");
         operation.problems(&[404]);
     }

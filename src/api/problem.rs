@@ -7,13 +7,16 @@ use std::borrow::Cow;
 use std::fmt;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::rejection::{Invalid, Rejection};
 use crate::runtime::{Error, Rendered};
+
+/// OpenAI's clients send again what was answered with 409, unless this says that it is in vain.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Seconds after which a client may find storage or server back.
 const UNAVAILABLE_RETRY: u64 = 5;
@@ -115,6 +118,11 @@ impl Problem {
         Self { param: Some(to.into()), message: self.message.replace(from, to), ..self }
     }
 
+    /// Whether the same request has the same answer however often it is sent.
+    fn stands(&self) -> bool {
+        self.status == StatusCode::CONFLICT && matches!(self.code, "illegal_transition" | "id_taken")
+    }
+
     /// The `type` of OpenAI's errors.
     fn kind(&self) -> &'static str {
         match self.status {
@@ -131,6 +139,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.stands() {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         *response.status_mut() = self.status;
         *response.body_mut() = Body::from(self.body(request_id));

@@ -9,9 +9,9 @@ use url::form_urlencoded;
 
 use super::describe::{Describe, Operation};
 use super::problem::Problem;
-use super::suggestion::did_you_mean;
 use crate::domain::id::JobId;
 use crate::domain::time::Timestamp;
+use crate::suggestion::did_you_mean;
 
 /// What can be read from a query.
 pub(super) trait FromQuery: Sized {
@@ -143,21 +143,22 @@ impl Query {
         })
     }
 
+    /// A whole number from 0 on: a position or an offset. It ends where other languages' integers do.
+    pub(super) fn position(&mut self, name: &'static str) -> Result<Option<u64>, Problem> {
+        let schema = json!({"type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX});
+        let read = |text: &str| whole(text).filter(|number| i64::try_from(*number).is_ok());
+        self.parsed(name, "a whole number from 0 on", schema, read)
+    }
+
     /// A number of `range`.
     pub(super) fn number(
         &mut self,
         name: &'static str,
         range: std::ops::RangeInclusive<u64>,
     ) -> Result<Option<u64>, Problem> {
-        let (expected, schema) = match (*range.start(), *range.end()) {
-            (start, u64::MAX) => {
-                (format!("a whole number from {start} on"), json!({"type": "integer", "minimum": start}))
-            }
-            (start, end) => (
-                format!("a whole number from {start} to {end}"),
-                json!({"type": "integer", "minimum": start, "maximum": end}),
-            ),
-        };
+        let (start, end) = (range.start(), range.end());
+        let expected = format!("a whole number from {start} to {end}");
+        let schema = json!({"type": "integer", "minimum": start, "maximum": end});
         self.parsed(name, expected, schema, |text| whole(text).filter(|number| range.contains(number)))
     }
 

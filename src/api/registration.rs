@@ -1,7 +1,9 @@
 //! What a client says of a batch, read from JSON into the words of the domain.
 //!
 //! Here are types and names only; bounds are the domain's, which names the field as well. The bounds that stand here as
-//! attributes are for the description, and a test holds the two together.
+//! attributes are for the description: whatever is outside of them is refused. What a schema can't say (a sum of lengths,
+//! a time of at most ten years) it leaves open, and the text beside it says. `tests/python/fuzz_api.py` holds the two
+//! together.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +12,11 @@ use serde::Deserialize;
 
 use super::problem::Problem;
 use super::schema;
+use super::webhook::{NewSecret, NewWebhook, ReadWebhook};
 use crate::domain::id::JobId;
 use crate::domain::job::{ExpiresAfter, JobError, JobSpec, Report, Status};
-use crate::domain::webhook::{EventKind, Format, Webhook};
+use crate::domain::webhook::Webhook;
+use crate::runtime::Confidential;
 use crate::signature::Secret;
 
 /// A job to be registered. What its worker reports may be given at once: a job that is done already is registered and
@@ -53,7 +57,7 @@ schema::body!(NewBatch);
 
 /// What a job's worker reports. What is left out stays as it is.
 #[derive(Default, Deserialize, JsonSchema)]
-pub(super) struct NewReport {
+struct NewReport {
     /// Where the job stands now.
     #[serde(default)]
     #[schemars(schema_with = "status")]
@@ -70,16 +74,35 @@ pub(super) struct NewReport {
     errors: Option<NewErrors>,
 }
 
-schema::body!(NewReport);
+/// What is changed of a batch: what its worker reports, and its webhook's secret. What is left out stays as it is.
+#[derive(Default, Deserialize, JsonSchema)]
+pub(super) struct Change {
+    /// Gives the webhook another secret.
+    webhook: Option<NewSecret>,
+    #[serde(flatten)]
+    report: NewReport,
+}
+
+schema::body!(Change);
+
+impl Change {
+    /// The report, and the new secret with its overlap in seconds.
+    pub(super) fn read(self) -> Result<(Report, Option<(Secret, u32)>), Problem> {
+        Ok((self.report.try_into()?, self.webhook.map(NewSecret::read).transpose()?))
+    }
+}
 
 /// How many requests a job has, and how many of them ended how.
 #[derive(Deserialize, JsonSchema)]
 struct NewCounts {
     /// All of them.
+    #[schemars(range(max = u64::MAX))]
     total: Option<u64>,
     /// Ended well.
+    #[schemars(range(max = u64::MAX))]
     completed: Option<u64>,
     /// Ended badly.
+    #[schemars(range(max = u64::MAX))]
     failed: Option<u64>,
 }
 
@@ -90,7 +113,7 @@ struct OutputExpiresAfter {
     #[schemars(schema_with = "anchor")]
     anchor: String,
     /// Seconds.
-    #[serde(default, deserialize_with = "schema::nearest")]
+    #[serde(deserialize_with = "schema::nearest")]
     #[schemars(with = "i64", range(min = 1))]
     seconds: Option<i64>,
 }
@@ -99,7 +122,7 @@ struct OutputExpiresAfter {
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 enum NewErrors {
-    Bare(#[schemars(length(max = 16))] Vec<NewError>),
+    Bare(#[schemars(length(max = 256))] Vec<NewError>),
     List(ErrorList),
 }
 
@@ -111,53 +134,26 @@ struct ErrorList {
     #[schemars(schema_with = "list")]
     object: Option<String>,
     /// The errors.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 256))]
     data: Vec<NewError>,
 }
 
-/// One of a job's errors.
+/// One of a job's errors. All of them together take at most 4 KiB, with 16 bytes for each.
 #[derive(Deserialize, JsonSchema)]
 struct NewError {
     /// A code that programs know.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     code: Option<String>,
     /// The line of the input file.
     #[serde(default, deserialize_with = "schema::nearest")]
     #[schemars(with = "Option<i64>")]
     line: Option<i64>,
     /// What was wrong.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     message: Option<String>,
     /// The field that was wrong.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 4080))]
     param: Option<String>,
-}
-
-/// Who is told of a job.
-#[derive(Deserialize, JsonSchema)]
-struct NewWebhook {
-    /// Absolute, `https` (`http` where configuration allows it), without user info and fragment.
-    #[schemars(schema_with = "url")]
-    url: String,
-    /// Signs; never shown again. The configured global secret when left out.
-    #[schemars(length(min = 1, max = 256))]
-    secret: Option<String>,
-    /// The total number of attempts; the configured default when left out.
-    #[serde(default, deserialize_with = "schema::nearest")]
-    #[schemars(with = "Option<i64>", range(min = 1, max = 10))]
-    max_retries: Option<i64>,
-    /// Seconds for a whole attempt; the configured default when left out.
-    #[serde(default, deserialize_with = "schema::nearest")]
-    #[schemars(with = "Option<i64>", range(min = 5, max = 300))]
-    timeout: Option<i64>,
-    /// What it is told; all but `progress` when left out. `batch.completed` and the like are aliases.
-    #[serde(default)]
-    #[schemars(schema_with = "events")]
-    events: Option<Vec<String>>,
-    /// What the body is: `batch`, the default, or `event`.
-    #[serde(default)]
-    #[schemars(schema_with = "format")]
-    format: Option<String>,
 }
 
 fn id(_: &mut SchemaGenerator) -> Schema {
@@ -165,7 +161,7 @@ fn id(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn window(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": ["string", "null"], "pattern": "^[1-9][0-9]{0,2}[smhd]$"})
+    json_schema!({"type": ["string", "null"], "pattern": "^[0-9]{1,9}[smhd]$"})
 }
 
 fn metadata(_: &mut SchemaGenerator) -> Schema {
@@ -188,27 +184,13 @@ fn list(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": ["string", "null"], "enum": ["list", null]})
 }
 
-fn url(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "format": "uri", "pattern": "^https?://", "maxLength": 2048})
-}
-
-fn events(_: &mut SchemaGenerator) -> Schema {
-    let names = EventKind::ALL.into_iter().flat_map(|kind| [kind.to_string(), format!("batch.{kind}")]);
-    let names = names.collect::<Vec<_>>();
-    json_schema!({"type": ["array", "null"], "minItems": 1, "items": {"type": "string", "enum": names}})
-}
-
-fn format(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": ["string", "null"], "enum": ["batch", "event", null]})
-}
-
 /// A registration in the words of the domain.
 pub(super) struct Registration {
     /// The client's own, or a new one.
     pub(super) id: JobId,
     pub(super) spec: JobSpec,
     /// The webhook's, which the specification does not hold.
-    pub(super) secret: Option<Secret>,
+    pub(super) confidential: Confidential,
     /// Where the client gave the webhook's URL: in `metadata.webhook_url`, if it is one of the seed's.
     pub(super) url_param: &'static str,
 }
@@ -222,7 +204,10 @@ impl TryFrom<NewBatch> for Registration {
             None => new_id()?,
         };
         let defaults = JobSpec::default();
-        let (webhook, secret) = new.webhook.map(NewWebhook::read).transpose()?.unzip();
+        let (webhook, options, confidential) = match new.webhook.map(NewWebhook::read).transpose()? {
+            Some(ReadWebhook { webhook, options, confidential }) => (Some(webhook), options, confidential),
+            None => (None, defaults.options, Confidential::none()),
+        };
         let mut spec = JobSpec {
             input_file_id: new.input_file_id,
             endpoint: new.endpoint.unwrap_or(defaults.endpoint),
@@ -232,6 +217,7 @@ impl TryFrom<NewBatch> for Registration {
             priority: new.priority.map_or(0, |given| i8::try_from(given).unwrap_or(i8::MAX)),
             total: 0,
             webhook,
+            options,
             report: new.report.try_into()?,
         };
         // The number of requests is a part of the registration; a report of it would be one more event.
@@ -240,7 +226,7 @@ impl TryFrom<NewBatch> for Registration {
         let from_metadata = url.map(Webhook::to);
         let url_param = if from_metadata.is_some() { "metadata.webhook_url" } else { "webhook.url" };
         spec.webhook = spec.webhook.or(from_metadata);
-        Ok(Self { id, spec, secret: secret.flatten(), url_param })
+        Ok(Self { id, spec, confidential, url_param })
     }
 }
 
@@ -248,29 +234,6 @@ fn new_id() -> Result<JobId, Problem> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(Problem::internal)?;
     JobId::new(&format!("batch_{:032x}", u128::from_be_bytes(random))).map_err(Problem::internal)
-}
-
-impl NewWebhook {
-    fn read(self) -> Result<(Webhook, Option<Secret>), Problem> {
-        let secret = self.secret.map(Secret::new).transpose().map_err(|error| {
-            let message = format!("webhook.secret must be 1 to 256 characters: {error}");
-            Problem::invalid("webhook.secret", "invalid_secret", message)
-        })?;
-        let webhook = Webhook {
-            secret: None,
-            max_retries: self.max_retries.map(nearest),
-            timeout: self.timeout.map(nearest),
-            events: self.events.map(|names| EventKind::parse_list(&names)).transpose()?,
-            format: self.format.map_or(Ok(Format::default()), |name| Format::parse(&name))?,
-            ..Webhook::to(self.url)
-        };
-        Ok((webhook, secret))
-    }
-}
-
-/// The nearest number that the domain's type holds. What was out of it is out of the field's bounds all the same.
-fn nearest(number: i64) -> u32 {
-    u32::try_from(number).unwrap_or(if number < 0 { 0 } else { u32::MAX })
 }
 
 impl OutputExpiresAfter {
@@ -332,8 +295,9 @@ mod tests {
 
     #[test]
     fn nothing_given_is_every_default() {
-        let Registration { id, spec, secret, .. } = read(json!({}));
-        assert_eq!((spec, secret), (JobSpec::default(), None));
+        let Registration { id, spec, confidential, .. } = read(json!({}));
+        assert_eq!(spec, JobSpec::default());
+        assert!(confidential.secret.is_none() && confidential.headers.is_empty());
         assert_eq!((id.as_str().len(), id.as_str().starts_with("batch_")), (38, true));
         assert_ne!(id, read(json!({})).id);
     }
@@ -362,8 +326,8 @@ mod tests {
         let errors = json!([{"code": "c", "line": 3, "message": null}]);
         let expected = vec![JobError { code: Some("c".into()), line: Some(3), ..JobError::default() }];
         for body in [json!({"errors": errors}), json!({"errors": {"object": "list", "data": errors}})] {
-            let report = schema::read::<NewReport>(body).and_then(Report::try_from);
-            assert_eq!(report.map_err(|problem| problem.message).unwrap().errors, Some(expected.clone()));
+            let read = schema::read::<Change>(body).and_then(Change::read);
+            assert_eq!(read.map_err(|problem| problem.message).unwrap().0.errors, Some(expected.clone()));
         }
     }
 }

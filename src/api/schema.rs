@@ -6,12 +6,13 @@ use std::sync::OnceLock;
 
 use axum::http::StatusCode;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::problem::Problem;
-use super::suggestion::did_you_mean;
+use crate::suggestion::did_you_mean;
 
 /// Something that a request's body is read into.
 pub(super) trait Body: DeserializeOwned + JsonSchema + Send {
@@ -23,8 +24,18 @@ pub(super) trait Body: DeserializeOwned + JsonSchema + Send {
 pub(super) fn generator(for_answers: bool) -> SchemaGenerator {
     let settings =
         SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
-    let settings = if for_answers { settings.for_serialize() } else { settings.for_deserialize() };
-    settings.into_generator()
+    if for_answers {
+        settings.for_serialize().into_generator()
+    } else {
+        settings.for_deserialize().with_transform(RecursiveTransform(close)).into_generator()
+    }
+}
+
+/// Says of an object what [`read`] makes of it: fields that it does not name are refused.
+fn close(schema: &mut Schema) {
+    if schema.get("properties").is_some() && schema.get("additionalProperties").is_none() {
+        schema.insert("additionalProperties".into(), false.into());
+    }
 }
 
 /// Reads a value that has to be as `T`'s schema says: no field that is not known, none missing, each of its type. Bounds
@@ -49,7 +60,10 @@ fn check(schema: &Value, value: &Value, path: &str) -> Result<(), Problem> {
     let schema = variant_for(schema, value);
     let is_unsigned = schema.get("minimum").and_then(Value::as_u64) == Some(0);
     let is_below = is_unsigned && value.as_i64().is_some_and(|number| number < 0);
-    if is_below || (types(schema).next().is_some() && !types(schema).any(|name| is_of(value, name))) {
+    // With a maximum of its own the number is refused by that, and the message names it.
+    let is_signed = schema.get("format").is_some_and(|format| format == "int64") && schema.get("maximum").is_none();
+    let is_above = is_signed && value.is_u64() && !value.is_i64();
+    if is_below || is_above || (types(schema).next().is_some() && !types(schema).any(|name| is_of(value, name))) {
         return Err(wrong_type(path, &expected(schema), value));
     }
     match value {
@@ -148,9 +162,13 @@ fn wrong_type(path: &str, expected: &str, value: &Value) -> Problem {
     let got = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
-        // One that is too large for a whole number was read as a fraction.
+        // What is whole and fits into an integer was read as one.
+        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|number| number.fract() == 0.0) => {
+            "a number too far from 0"
+        }
         Value::Number(number) if number.is_f64() => "a fraction",
         Value::Number(number) if number.as_i64().is_some_and(|number| number < 0) => "a negative number",
+        Value::Number(number) if !number.is_i64() => "a number from 2^63 on",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
@@ -196,8 +214,9 @@ mod tests {
         webhook: Option<Inner>,
         metadata: Option<BTreeMap<String, String>>,
         #[serde(default, deserialize_with = "nearest")]
-        #[schemars(with = "Option<i64>")]
+        #[schemars(with = "Option<i64>", range(min = -1, max = 1))]
         priority: Option<i64>,
+        line: Option<i64>,
         count: Option<u64>,
         list: Option<Either>,
     }
@@ -234,6 +253,18 @@ mod tests {
                 "invalid_type",
                 "count must be a whole number from 0 on, not a negative number",
             ),
+            (
+                json!({"count": 1e20}),
+                "count",
+                "invalid_type",
+                "count must be a whole number from 0 on, not a number too far from 0",
+            ),
+            (
+                json!({"line": 1_u64 << 63}),
+                "line",
+                "invalid_type",
+                "line must be a whole number, not a number from 2^63 on",
+            ),
             (json!({"webhook": "x"}), "webhook", "invalid_type", "webhook must be an object, not a string"),
             (json!({"webhook": {}}), "webhook.url", "missing_field", "webhook.url is required"),
             (
@@ -265,7 +296,7 @@ mod tests {
                 "webhok",
                 "unknown_field",
                 "Unknown field 'webhok'. Did you mean 'webhook'? \
-                 Allowed fields: count, endpoint, list, metadata, priority, webhook",
+                 Allowed fields: count, endpoint, line, list, metadata, priority, webhook",
             ),
             (
                 json!({"metadata": {"a": true}}),
@@ -283,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_absent_and_huge_numbers_are_the_largest() {
+    fn null_is_absent_and_numbers_beyond_their_bounds_are_beyond_them() {
         let read = |value| read::<Outer>(value).map_err(|problem| problem.message).unwrap();
         assert_eq!(read(json!({"endpoint": null, "webhook": null, "metadata": null, "list": null})), read(json!({})));
         assert_eq!(read(json!({"priority": u64::MAX})).priority, Some(i64::MAX));

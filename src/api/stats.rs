@@ -4,10 +4,10 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Shared;
 use super::answer::Json;
 use super::problem::Problem;
 use super::query::Params;
+use super::{Shared, blocking};
 use crate::clock::{Clock, SystemClock};
 use crate::meter::{HostStats, WindowStats};
 
@@ -78,6 +78,6 @@ impl From<WindowStats> for WindowObject {
 
 /// `GET /v1/webhooks/stats`
 pub(super) async fn show(State(app): State<Shared>, _: Params<()>) -> Result<Json<StatsObject>, Problem> {
-    let (hosts, complete) = app.handle.meter().stats(SystemClock.now());
+    let (hosts, complete) = blocking(&app, |app| Ok(app.handle.meter().stats(SystemClock.now()))).await?;
     Ok(Json(StatsObject { object: "list", data: hosts.into_iter().map(HostObject::from).collect(), complete }))
 }

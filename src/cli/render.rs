@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::domain::delivery::{AttemptEnd, DeadLetter, Delivery, DeliveryState};
 use crate::domain::event::{Envelope, Event};
 use crate::domain::job::{Job, Report};
+use crate::domain::options::WebhookOptions;
 use crate::domain::time::Timestamp;
 
 /// One line: position, time, name, and what matters of it.
@@ -40,7 +41,17 @@ fn details(event: &Event) -> String {
         Event::RedeliveryRequested { forced: true, .. } => "forced".into(),
         Event::RedeliveryRequested { .. } => String::new(),
         Event::DeadLetterDeleted { dead_letter, .. } => format!("dead letter {dead_letter}"),
+        Event::WebhookConfigured { options } => configured(options),
+        Event::SecretRotated { former_until, .. } => format!("the former one signs until {}", clock(*former_until)),
     }
+}
+
+fn configured(options: &WebhookOptions) -> String {
+    let headers = options.headers.map(|_| "headers".to_owned());
+    let rate = options.rate_limit.map(|rate| format!("at most {rate}/s"));
+    let waits = |waits: &Vec<u32>| waits.iter().map(|wait| format!("{wait} s")).collect::<Vec<_>>().join(", ");
+    let schedule = options.retry_schedule.as_ref().map(|schedule| format!("retries after {}", waits(schedule)));
+    [headers, rate, schedule].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn reported(report: &Report) -> String {

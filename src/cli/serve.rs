@@ -17,8 +17,8 @@ use crate::runtime::{Options, Runtime};
 use crate::transport::ureq::UreqTransport;
 
 /// Threads for what blocks, which is reading the store: more would only wait for the same disk and the same cores, with
-/// a stack each. What finds no thread waits, and there is at most one such read for each connection.
-const READERS: usize = 16;
+/// a stack and an arena of memory each. What finds no thread waits, and there is at most one such read for each connection.
+const READERS: usize = 4;
 
 /// Connections that the operating system takes before they are accepted, where it allows as many. Beyond them a client
 /// tries again only after a second, and the default of 128 come within a few milliseconds when many clients start at once.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::Failed;
-use crate::api::{ApiOptions, Keys};
+use crate::api::{ApiOptions, Destinations, Keys};
 use crate::config::{self, Config};
 use crate::runtime::Options;
 use crate::schedule::{Pacing, Rate};
@@ -17,10 +17,11 @@ use crate::transport::ureq::UreqSettings;
 pub(super) const MORE_HELP: &str = "Every setting is also a variable of the environment and a key of the file: \
     --body-limit is HOOKLEDGER_BODY_LIMIT and body_limit. Flags go over the environment, that over the file.\n\n\
     Environment or file alone, since others can read a command line:\n  \
-    HOOKLEDGER_API_KEYS        What clients must present, divided by commas [default: none]\n  \
-    HOOKLEDGER_WEBHOOK_SECRET  Signs for webhooks that have no secret of their own [default: none]\n\n\
+    HOOKLEDGER_API_KEYS                 What clients must present, divided by commas [default: none]\n  \
+    HOOKLEDGER_WEBHOOK_SECRET           Signs for webhooks that have no secret of their own [default: none]\n  \
+    HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS  The one before it, which signs as well [default: none]\n\n\
     Environment alone:\n  \
-    HOOKLEDGER_LOG             What is logged: error, warn, info, debug, trace [default: info]";
+    HOOKLEDGER_LOG                      What is logged: error, warn, info, debug, trace [default: info]";
 
 /// A shorter key of a webhook secret might be guessed, in bytes (Standard Webhooks, "Signature scheme").
 const GOOD_SECRET_BYTES: usize = 24;
@@ -52,17 +53,24 @@ impl Setup {
             let origin = config.origin("api_keys");
             warnings.push(format!("{origin}: {} of the keys can be guessed: use 24 characters or more", keys.short()));
         }
-        let secret = config.webhook_secret.as_ref().map(|secret| Secret::new(secret.expose())).transpose();
-        let secret = secret.map_err(|error| wrong("webhook_secret", &error))?;
-        if secret.as_ref().is_some_and(|secret| secret.signing_key().len() < GOOD_SECRET_BYTES) {
-            let origin = config.origin("webhook_secret");
-            warnings.push(format!("{origin}: the secret can be guessed: use {GOOD_SECRET_BYTES} bytes or more"));
+        let mut secrets = Vec::new();
+        for (name, secret) in
+            [("webhook_secret", &config.webhook_secret), ("webhook_secret_previous", &config.webhook_secret_previous)]
+        {
+            let Some(secret) = secret else { continue };
+            let secret = Secret::new(secret.expose()).map_err(|error| wrong(name, &error))?;
+            if secret.signing_key().len() < GOOD_SECRET_BYTES {
+                let origin = config.origin(name);
+                warnings.push(format!("{origin}: the secret can be guessed: use {GOOD_SECRET_BYTES} bytes or more"));
+            }
+            secrets.push(secret);
         }
         check_exposure(config.listen, config.origin("listen"), &keys)?;
+        let transport = transport(&config)?;
         Ok(Self {
-            api: api(&config, keys),
-            runtime: runtime(&config, secret),
-            transport: transport(&config)?,
+            api: ApiOptions { destinations: destinations(&transport.guard), ..api(&config, keys) },
+            runtime: runtime(&config, secrets),
+            transport,
             config,
             warnings,
         })
@@ -83,10 +91,10 @@ fn api(config: &Config, keys: Keys) -> ApiOptions {
     }
 }
 
-fn runtime(config: &Config, global_secret: Option<Secret>) -> Options {
+fn runtime(config: &Config, global_secrets: Vec<Secret>) -> Options {
     let mut options =
         Options { workers: config.workers, queue: config.queue, grace: config.shutdown_grace, ..Options::default() };
-    options.engine.global_secret = global_secret;
+    options.engine.global_secrets = global_secrets;
     options.engine.pacing = Pacing {
         slots: config.per_destination,
         failures: (config.pause_after > 0).then_some(config.pause_after),
@@ -100,7 +108,14 @@ fn runtime(config: &Config, global_secret: Option<Secret>) -> Options {
     policy.timeout = config.timeout;
     policy.backoff.base = config.backoff_base;
     policy.backoff.cap = config.backoff_cap;
+    policy.retry_schedule.clone_from(&config.retry_schedule);
     options
+}
+
+/// What the guard will refuse at every attempt is refused at once.
+fn destinations(guard: &Guard) -> Destinations {
+    let guard = guard.clone();
+    Destinations::new(move |url| guard.parse(url).map(drop).map_err(|blocked| blocked.to_string()))
 }
 
 /// Where deliveries may go, and how.
@@ -162,7 +177,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_library() {
         let setup = of(&[]).unwrap();
-        assert_eq!(format!("{:?}", setup.api), format!("{:?}", ApiOptions::default()));
+        let api = ApiOptions { destinations: Destinations::default(), ..setup.api.clone() };
+        assert_eq!(format!("{api:?}"), format!("{:?}", ApiOptions::default()));
         assert_eq!(format!("{:?}", setup.runtime), format!("{:?}", Options::default()));
         let own = Guard { own_address: Some(setup.config.listen), ..Guard::default() };
         let own = UreqSettings { guard: own, ..UreqSettings::default() };
@@ -176,6 +192,8 @@ mod tests {
             ("HOOKLEDGER_DEV", "true"),
             ("HOOKLEDGER_API_KEYS", "one-key-of-24-characters,another-key-of-24-characters"),
             ("HOOKLEDGER_WEBHOOK_SECRET", "a-secret-of-24-characters"),
+            ("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS", "its-elder-of-24-characters"),
+            ("HOOKLEDGER_RETRY_SCHEDULE", "57s,58m"),
             ("HOOKLEDGER_MAX_RETRIES", "4"),
             ("HOOKLEDGER_TIMEOUT", "41s"),
             ("HOOKLEDGER_BACKOFF_BASE", "42ms"),
@@ -201,7 +219,9 @@ mod tests {
         let secs = std::time::Duration::from_secs;
         assert!(setup.warnings.is_empty() && policy.allow_http && setup.transport.guard.allow_private);
         assert!(api.keys.admit(b"one-key-of-24-characters") && api.keys.admit(b"another-key-of-24-characters"));
-        assert_eq!(engine.global_secret.as_ref().map(Secret::expose), Some("a-secret-of-24-characters"));
+        let secrets: Vec<_> = engine.global_secrets.iter().map(Secret::expose).collect();
+        assert_eq!(secrets, ["a-secret-of-24-characters", "its-elder-of-24-characters"]);
+        assert_eq!(policy.retry_schedule, [secs(57), secs(58 * 60)]);
         assert_eq!((policy.max_attempts, policy.timeout), (4, secs(41)));
         assert_eq!((policy.backoff.base, policy.backoff.cap), (secs(42) / 1000, secs(43)));
         assert_eq!((runtime.workers, api.body_bytes), (44, 4600));

@@ -4,18 +4,23 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 
 use toml::{Spanned, Table, Value};
 
 use super::ConfigError;
-use super::options::{Options, closest, names};
+use super::options::{Options, names};
+use crate::suggestion::closest;
 
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "HOOKLEDGER_";
 
 /// A variable that begins as ours do, and is read by the logger.
 const LOG_FILTER: &str = "HOOKLEDGER_LOG";
+
+/// What a port of a Kubernetes service may speak.
+const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
 /// No file of settings or secrets is longer, in bytes: what is longer is something else.
 const FILE_BYTES: u64 = 256 * 1024;
@@ -113,12 +118,32 @@ fn of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> 
 }
 
 /// Kubernetes gives every container variables about each service of its namespace, named after the service: of one called
-/// `hookledger` or `hookledger-…` they begin as ours do ("Accessing the Service", environment variables).
+/// `hookledger` or `hookledger-…` they begin as ours do ("Accessing the Service", environment variables). Only what has the
+/// form of theirs is: `HOOKLEDGER_PORT=443` is a mistyped setting.
 fn is_kubernetes(variable: &str, value: &str) -> bool {
-    let rest = &variable[PREFIX.len() - 1..];
-    let of_our_name = rest.starts_with("_SERVICE_") || rest.starts_with("_PORT");
-    let of_a_longer_one = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"].iter().any(|part| rest.contains(part));
-    of_our_name || of_a_longer_one || rest.ends_with("_PORT") && value.contains("://")
+    let is_address = || value.parse::<IpAddr>().is_ok();
+    let is_port = || value.parse::<u16>().is_ok();
+    let is_numbered = |port: &str, protocol: &str| port.parse::<u16>().is_ok() && PROTOCOLS.contains(&protocol);
+    let parts: Vec<_> = variable.split('_').collect();
+    match parts[..] {
+        [.., "SERVICE", "HOST"] => is_address(),
+        [.., "SERVICE", "PORT"] => is_port(),
+        [.., "PORT", port, protocol, "PROTO"] if is_numbered(port, protocol) => value == protocol.to_lowercase(),
+        [.., "PORT", port, protocol, "PORT"] if is_numbered(port, protocol) => value == port,
+        [.., "PORT", port, protocol, "ADDR"] if is_numbered(port, protocol) => is_address(),
+        [.., "PORT", port, protocol] if is_numbered(port, protocol) => is_endpoint(value),
+        [.., "PORT"] => is_endpoint(value),
+        // The name of a port follows, of one part or more.
+        _ => parts.windows(2).any(|pair| pair == ["SERVICE", "PORT"]) && is_port(),
+    }
+}
+
+/// `tcp://10.0.0.1:4080`.
+fn is_endpoint(value: &str) -> bool {
+    let parts = value.split_once("://");
+    parts.is_some_and(|(protocol, address)| {
+        PROTOCOLS.contains(&&*protocol.to_uppercase()) && address.parse::<SocketAddr>().is_ok()
+    })
 }
 
 fn of_file(path: &str, origin: &str, warnings: &mut Vec<String>) -> Result<Options, ConfigError> {
@@ -136,10 +161,16 @@ fn of_file(path: &str, origin: &str, warnings: &mut Vec<String>) -> Result<Optio
         return Err(ConfigError::Unknown { what: format!("the setting '{key}' in {path}, line {line}"), meant });
     }
     let options: Options = toml::from_str(&text).map_err(syntax)?;
-    if options.holds_secret() && mode & 0o004 != 0 {
-        warnings.push(format!("{path} holds secrets, and everybody on this machine can read it: chmod 600 {path}"));
+    if options.holds_secret() {
+        warnings.extend(exposed(path, mode));
     }
     Ok(options)
+}
+
+/// A warning of a file with secrets that everybody can read.
+pub(super) fn exposed(path: &str, mode: u32) -> Option<String> {
+    let warning = || format!("{path} holds secrets, and everybody on this machine can read it: chmod 600 {path}");
+    (mode & 0o004 != 0).then(warning)
 }
 
 fn line_of(text: &str, at: usize) -> usize {

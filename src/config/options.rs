@@ -35,6 +35,11 @@ pub(crate) struct Options {
     /// A file with the secret that signs for webhooks without one of their own
     #[arg(long, value_name = "FILE")]
     pub(crate) webhook_secret_file: Option<Given>,
+    #[arg(skip)]
+    pub(crate) webhook_secret_previous: Option<Hidden>,
+    /// A file with the secret before that, which signs as well for as long as it is given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) webhook_secret_previous_file: Option<Given>,
     /// Allow webhooks over http besides https [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) allow_http: Option<Given>,
@@ -68,6 +73,9 @@ pub(crate) struct Options {
     /// The longest wait between two attempts [default: 1h]
     #[arg(long, value_name = "DURATION")]
     pub(crate) backoff_cap: Option<Given>,
+    /// The waits after the first failed attempt, the second, … in the place of the backoff: 5s,5m,30m,2h [default: none]
+    #[arg(long, value_name = "DURATIONS")]
+    pub(crate) retry_schedule: Option<Given>,
     /// Attempts in flight at most, and so threads [default: 256]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<Given>,
@@ -143,8 +151,21 @@ impl From<Scalar> for Given {
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[serde(from = "Text")]
 pub(crate) struct Hidden(String);
+
+/// Its own message for what is no text: the library's would show it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "this setting takes a text, in quotes")]
+enum Text {
+    Text(String),
+}
+
+impl From<Text> for Hidden {
+    fn from(Text::Text(text): Text) -> Self {
+        Self(text)
+    }
+}
 
 impl From<String> for Hidden {
     fn from(text: String) -> Self {
@@ -203,22 +224,17 @@ pub(super) fn names() -> &'static [&'static str] {
     Options::deserialize(unknown).map_or_else(|Names(names)| names, |_| &[])
 }
 
-/// The name that was probably meant by `unknown`, if there is one that is close.
-pub(super) fn closest<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let close = names.map(|name| (strsim::jaro_winkler(unknown, name), name)).filter(|(likeness, _)| *likeness > 0.8);
-    close.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suggestion::closest;
 
     #[test]
     fn every_field_has_a_name_and_secrets_have_no_flag() {
         let command = <Options as clap::Args>::augment_args(clap::Command::new("x"));
         let flags: Vec<_> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         let others: Vec<_> = names().iter().filter(|name| !flags.contains(name)).collect();
-        assert_eq!(others, [&"api_keys", &"webhook_secret"]);
+        assert_eq!(others, [&"api_keys", &"webhook_secret", &"webhook_secret_previous"]);
         assert_eq!(flags.len() + others.len(), names().len());
     }
 

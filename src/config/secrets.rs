@@ -1,8 +1,8 @@
-//! API keys and the webhook secret: given by themselves or in a file of their own, and never shown.
+//! API keys and the webhook secrets: given by themselves or in a file of their own, and never shown.
 
 use toml::Value;
 
-use super::layers::{Source, read_text};
+use super::layers::{Source, exposed, read_text};
 use super::options::{Given, Hidden, Options};
 use super::{ConfigError, Line, MASK, Values};
 
@@ -12,9 +12,8 @@ const HASHED_PREFIX: &str = "sha256:";
 impl Options {
     /// Whether a secret itself stands here.
     pub(super) fn holds_secret(&self) -> bool {
-        let key =
-            |text: &Hidden| !text.expose().is_empty() && !keys(text.expose()).all(|key| key.starts_with(HASHED_PREFIX));
-        self.api_keys.as_ref().is_some_and(key) || is_some(self.webhook_secret.as_ref())
+        self.api_keys.as_ref().is_some_and(hold_secret)
+            || [&self.webhook_secret, &self.webhook_secret_previous].into_iter().any(|secret| is_some(secret.as_ref()))
     }
 }
 
@@ -32,10 +31,23 @@ impl Values {
 
     /// The webhook secret; none when the text is empty.
     pub(super) fn webhook_secret(&mut self) -> Result<Option<Hidden>, ConfigError> {
-        let by = |o: &Options| (o.webhook_secret.clone(), o.webhook_secret_file.clone());
-        let (secret, source, origin) = self.secret("webhook_secret", by)?;
+        self.one_secret("webhook_secret", |o| (o.webhook_secret.clone(), o.webhook_secret_file.clone()))
+    }
+
+    /// The one before it; none when the text is empty.
+    pub(super) fn webhook_secret_previous(&mut self) -> Result<Option<Hidden>, ConfigError> {
+        let by = |o: &Options| (o.webhook_secret_previous.clone(), o.webhook_secret_previous_file.clone());
+        self.one_secret("webhook_secret_previous", by)
+    }
+
+    fn one_secret(
+        &mut self,
+        name: &'static str,
+        by: impl Fn(&Options) -> (Option<Hidden>, Option<Given>),
+    ) -> Result<Option<Hidden>, ConfigError> {
+        let (secret, source, origin) = self.secret(name, by)?;
         let value = if secret.is_some() { MASK } else { "" }.into();
-        self.lines.push(Line { name: "webhook_secret", value, source, origin });
+        self.lines.push(Line { name, value, source, origin });
         Ok(secret)
     }
 
@@ -56,7 +68,13 @@ impl Values {
                 return Err(ConfigError::Secret { origin, why: format!("it is given twice: {of_file} is there, too") });
             }
             (text, None) => (text, origin),
-            (None, Some(Given(path))) => (Some(from_file(&path, &of_file)?), of_file),
+            (None, Some(Given(path))) => {
+                let (text, mode) = from_file(&path, &of_file)?;
+                if name != "api_keys" || hold_secret(&text) {
+                    self.layers.warnings.extend(exposed(&path, mode));
+                }
+                (Some(text), of_file)
+            }
         };
         let text = text.filter(|text| !text.expose().is_empty());
         if text.is_none() && below {
@@ -74,17 +92,23 @@ fn is_some(text: Option<&Hidden>) -> bool {
     text.is_some_and(|text| !text.expose().is_empty())
 }
 
+/// Whether one of these keys is given as itself.
+fn hold_secret(api_keys: &Hidden) -> bool {
+    keys(api_keys.expose()).any(|key| !key.is_empty() && !key.starts_with(HASHED_PREFIX))
+}
+
 /// Keys are divided by commas, in a file also by lines.
 fn keys(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', '\n']).map(str::trim)
 }
 
-/// A container's secret: the file's text without its last line's end. A file that was named and is empty is a mistake.
-fn from_file(path: &str, origin: &str) -> Result<Hidden, ConfigError> {
-    let (text, _) = read_text(path, origin)?;
+/// A container's secret: the file's text without its last line's end, and the file's mode. A file that was named and is
+/// empty is a mistake.
+fn from_file(path: &str, origin: &str) -> Result<(Hidden, u32), ConfigError> {
+    let (text, mode) = read_text(path, origin)?;
     let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() {
         return Err(ConfigError::Secret { origin: origin.to_owned(), why: format!("{path} is empty") });
     }
-    Ok(text.to_owned().into())
+    Ok((text.to_owned().into(), mode))
 }

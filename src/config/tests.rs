@@ -39,11 +39,12 @@ fn source(config: &Config, name: &str) -> Source {
 fn every_setting_has_its_line_and_its_default_in_the_help() {
     let config = load(&[], &[]).unwrap();
     let named: Vec<_> = config.lines.iter().map(|line| line.name).collect();
-    let files = ["config", "api_keys_file", "webhook_secret_file"];
+    let files = ["config", "api_keys_file", "webhook_secret_file", "webhook_secret_previous_file"];
     let expected: Vec<_> = options::names().iter().filter(|name| !files.contains(name)).copied().collect();
     assert_eq!(named, expected);
     let command = <Options as clap::Args>::augment_args(clap::Command::new("x"));
-    for line in config.lines.iter().filter(|line| !["api_keys", "webhook_secret"].contains(&line.name)) {
+    let secrets = ["api_keys", "webhook_secret", "webhook_secret_previous"];
+    for line in config.lines.iter().filter(|line| !secrets.contains(&line.name)) {
         let flag = command.get_arguments().find(|argument| argument.get_id() == line.name).unwrap();
         let default = line.value.as_str().map_or_else(|| line.value.to_string(), ToOwned::to_owned);
         let default = if default.is_empty() { "none".to_owned() } else { default };
@@ -87,9 +88,16 @@ fn unknown_names_are_refused_with_the_one_that_was_meant() {
 fn what_kubernetes_sets_for_a_service_of_our_name_is_let_be() {
     let of_a_service = [
         ("HOOKLEDGER_SERVICE_HOST", "10.0.0.11"),
+        ("HOOKLEDGER_SERVICE_PORT", "4080"),
         ("HOOKLEDGER_SERVICE_PORT_HTTP", "4080"),
+        ("HOOKLEDGER_SERVICE_PORT_HTTP_METRICS", "9090"),
         ("HOOKLEDGER_PORT", "tcp://10.0.0.11:4080"),
+        ("HOOKLEDGER_PORT_4080_TCP", "tcp://10.0.0.11:4080"),
         ("HOOKLEDGER_PORT_4080_TCP_ADDR", "10.0.0.11"),
+        ("HOOKLEDGER_PORT_4080_TCP_PORT", "4080"),
+        ("HOOKLEDGER_PORT_4080_TCP_PROTO", "tcp"),
+        ("HOOKLEDGER_PORT_53_UDP", "udp://[fd00::11]:53"),
+        ("HOOKLEDGER_API_SERVICE_PORT", "80"),
         ("HOOKLEDGER_API_SERVICE_HOST", "10.0.0.12"),
         ("HOOKLEDGER_API_PORT", "tcp://10.0.0.12:80"),
         ("HOOKLEDGER_API_PORT_80_TCP_PROTO", "tcp"),
@@ -97,6 +105,35 @@ fn what_kubernetes_sets_for_a_service_of_our_name_is_let_be() {
     ];
     let config = load(&[], &of_a_service).unwrap();
     assert!(config.lines.iter().all(|line| line.source == Source::Default));
+
+    for (variable, value) in [
+        ("HOOKLEDGER_PORT", "443"),
+        ("HOOKLEDGER_PORT", "443,8443"),
+        ("HOOKLEDGER_PORT", "any"),
+        ("HOOKLEDGER_PORT", "http://10.0.0.11:443"),
+        ("HOOKLEDGER_PORT", "tcp://receiver.example"),
+        ("HOOKLEDGER_PORTS_", "443"),
+        ("HOOKLEDGER_PORTSS", "443"),
+        ("HOOKLEDGER_PORT_", "443"),
+        ("HOOKLEDGER_PORT_S", "443"),
+    ] {
+        let said = fault(load(&[], &[(variable, value)]));
+        let meant = format!("the environment variable {variable} is not known; did you mean HOOKLEDGER_PORTS?");
+        assert_eq!(said, meant, "{value}");
+    }
+    for (variable, value) in [
+        ("HOOKLEDGER_SERVICE_HOST", "hookledger"),
+        ("HOOKLEDGER_SERVICE_PORT", "any"),
+        ("HOOKLEDGER_SERVICE_NAME", "a"),
+        ("HOOKLEDGER_API_PORT", "80"),
+        ("HOOKLEDGER_PORT_X_TCP", "tcp://10.0.0.11:80"),
+        ("HOOKLEDGER_PORT_80_TCP_PORT", "81"),
+        ("HOOKLEDGER_PORT_80_TCP_PROTO", "udp"),
+        ("HOOKLEDGER_PORT_80_TCP_HOST", "10.0.0.11"),
+        ("HOOKLEDGER_PROXY_PORT_", "3128"),
+    ] {
+        fault(load(&[], &[(variable, value)]));
+    }
 }
 
 #[test]
@@ -139,6 +176,33 @@ fn a_file_that_is_no_toml_names_the_line_and_shows_nothing_of_it() {
 }
 
 #[test]
+fn a_secret_that_is_no_text_is_not_shown() {
+    for value in [
+        "4711081512345",
+        "-4711081512345",
+        "4711081512345.5",
+        "4711081512345471108151234547110815123454711081512345",
+        "0x4711081512345",
+        "4711081512345abc",
+        "[4711081512345]",
+        "{ a = 4711081512345 }",
+        "4711-08-15T12:34:50",
+        "4711081512345 # 4711081512345",
+        "'x' 4711081512345",
+        "true",
+    ] {
+        for name in ["webhook_secret", "api_keys"] {
+            let said = fault(of_file(&format!("workers = 1\n{name} = {value}")));
+            assert!(said.contains("hookledger.toml, line 2: "), "{name} = {value}: {said}");
+            let (_, said) = said.split_once("line 2: ").unwrap();
+            assert!(!["4711", "true", "12:34"].iter().any(|part| said.contains(part)), "{name} = {value}: {said}");
+        }
+    }
+    let said = fault(of_file("webhook_secret = 1"));
+    assert!(said.ends_with("hookledger.toml, line 1: this setting takes a text, in quotes"), "{said}");
+}
+
+#[test]
 fn keys_and_secret_are_of_one_source() {
     let texts = |config: &Config| config.api_keys.iter().map(|key| key.expose().to_owned()).collect::<Vec<_>>();
     let config = of_file("api_keys = ['first', 'second']\nwebhook_secret = 'a secret'").unwrap();
@@ -168,6 +232,30 @@ fn keys_and_secret_are_of_one_source() {
     }
     let masked = fault(load(&[], &[("HOOKLEDGER_WEBHOOK_SECRET", MASK)]));
     assert!(masked.contains("is what a secret is shown as"), "{masked}");
+}
+
+#[test]
+fn a_previous_secret_comes_after_another() {
+    let config = of_file("webhook_secret = 'new'\nwebhook_secret_previous = 'old'").unwrap();
+    assert_eq!(config.webhook_secret_previous.as_ref().unwrap().expose(), "old");
+    let shown = config.lines.iter().find(|line| line.name == "webhook_secret_previous").unwrap();
+    assert_eq!(shown.value.to_string(), r#""********""#);
+    let (_directory, path) = file("old\n", 0o600);
+    let both = [("HOOKLEDGER_WEBHOOK_SECRET", "new"), ("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS_FILE", &path)];
+    assert_eq!(load(&[], &both).unwrap().webhook_secret_previous.unwrap().expose(), "old");
+    let said = fault(load(&[], &[("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS", TOKEN)]));
+    assert_eq!(said, "HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS: there is no webhook_secret that took its place");
+}
+
+#[test]
+fn a_schedule_says_how_many_attempts_there_are() {
+    let schedule = ("HOOKLEDGER_RETRY_SCHEDULE", "5s,5m,30m,2h,5h,10h");
+    let config = load(&[], &[schedule]).unwrap();
+    assert_eq!((config.retry_schedule.len(), config.retry_schedule[1].as_secs(), config.max_retries), (6, 300, 7));
+    let line = config.lines.iter().find(|line| line.name == "max_retries").unwrap();
+    assert_eq!((line.value.as_integer(), line.source), (Some(7), Source::Default));
+    assert_eq!(load(&["--max-retries", "3"], &[schedule]).unwrap().max_retries, 3, "unless it is said");
+    assert_eq!(load(&[], &[("HOOKLEDGER_RETRY_SCHEDULE", "")]).unwrap().max_retries, 3);
 }
 
 #[test]
@@ -203,5 +291,17 @@ fn secrets_that_everybody_can_read_are_warned_of() {
             "{text} {:?}",
             config.warnings
         );
+    }
+    for (setting, text, mode, warned) in [
+        ("webhook_secret", "x".to_owned(), 0o644, true),
+        ("webhook_secret", "x".to_owned(), 0o640, false),
+        ("webhook_secret", "sha256:x".to_owned(), 0o604, true),
+        ("api_keys", format!("{hash}\nx\n"), 0o644, true),
+        ("api_keys", format!("{hash}\n"), 0o644, false),
+    ] {
+        let (_directory, path) = file(&text, mode);
+        let config = load(&[], &[(&format!("HOOKLEDGER_{}_FILE", setting.to_uppercase()), &path)]).unwrap();
+        let warning = format!("{path} holds secrets, and everybody on this machine can read it: chmod 600 {path}");
+        assert_eq!(config.warnings.contains(&warning), warned, "{setting} {text} {:?}", config.warnings);
     }
 }

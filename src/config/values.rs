@@ -72,6 +72,22 @@ pub(super) fn seconds(range: RangeInclusive<Duration>) -> impl Fn(&str) -> Parse
     }
 }
 
+/// Up to `most` durations within `range`, divided by commas; none where the text is empty.
+pub(super) fn durations(most: usize, range: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Vec<Duration>> {
+    move |text| {
+        let one = duration(range.clone());
+        let texts = text.split(',').filter(|_| !text.trim().is_empty());
+        let parsed: Result<Vec<_>, _> = texts.map(|text| one(text.trim())).collect();
+        let durations: Vec<_> = parsed.iter().flatten().map(|(duration, _)| *duration).collect();
+        if parsed.is_err() || durations.len() > most {
+            let (least, longest) = (Shown(*range.start()), Shown(*range.end()));
+            return Err(format!("up to {most} durations such as 5s,5m,2h, each {least} to {longest}"));
+        }
+        let shown: Vec<_> = durations.iter().map(|duration| Shown(*duration).to_string()).collect();
+        Ok((durations, shown.join(",").into()))
+    }
+}
+
 /// A size within `range`, in bytes, or in KiB or MiB.
 pub(super) fn size(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> {
     move |text| {
@@ -150,6 +166,19 @@ mod tests {
             &["4s", "5m 1s", "5.5s", "5s 1ns"],
         );
         assert_eq!(parse("2s").unwrap_err(), "a duration such as 10s or 2m, 5s to 5m");
+    }
+
+    #[test]
+    fn a_schedule_is_a_list_of_durations() {
+        let second = Duration::from_secs(1);
+        let parse = durations(3, second..=second * 3600);
+        let fine = [
+            ("", vec![], "\"\""),
+            ("5s", vec![second * 5], "\"5s\""),
+            (" 5s, 1m30s ,1h", vec![second * 5, second * 90, second * 3600], "\"5s,1m 30s,1h\""),
+        ];
+        check(&parse, &fine, &["5", "5s,", ",5s", "5s,,6s", "1s,2s,3s,4s", "500ms", "2h", "5s;6s"]);
+        assert_eq!(parse("0s").unwrap_err(), "up to 3 durations such as 5s,5m,2h, each 1s to 1h");
     }
 
     #[test]

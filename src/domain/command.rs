@@ -1,8 +1,25 @@
 //! What is asked for, or has come to pass, before it is decided what that means.
 
-use super::id::{DeadLetterId, DeliveryId, JobId};
+use super::id::{DeadLetterId, DeliveryId, JobId, SecretId};
 use super::job::{JobSpec, Report};
 use super::outcome::Outcome;
+
+/// Another secret for a job's webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Names it. Whoever asks leaves that to the engine, which alone knows what a secret is called in its store.
+    pub secret: Option<SecretId>,
+    /// Seconds for which what signed before signs as well, at most [`Rotation::LONGEST_OVERLAP`].
+    pub overlap: u32,
+}
+
+impl Rotation {
+    /// The overlap where none is asked for: a day, in seconds.
+    pub const DEFAULT_OVERLAP: u32 = 24 * 3600;
+
+    /// The longest overlap: a week, in seconds.
+    pub const LONGEST_OVERLAP: u32 = 7 * 24 * 3600;
+}
 
 /// A request to the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +43,8 @@ pub enum Command {
         if_match: Option<u64>,
         /// What it reports.
         report: Report,
+        /// The webhook's new secret, if it gets one in the same step.
+        rotation: Option<Rotation>,
     },
     /// Ask the job's worker to stop.
     Cancel {
@@ -67,7 +86,7 @@ pub enum Command {
     },
     /// Try many dead letters once more. Those that can't be, or need not be, are passed over.
     RetryDeadLetters {
-        /// The dead letters, each once.
+        /// The dead letters.
         ids: Vec<DeadLetterId>,
         /// Also those of which a retry has succeeded already.
         force: bool,
@@ -79,7 +98,7 @@ pub enum Command {
     },
     /// Delete many dead letters. Those that are gone already are passed over.
     DeleteDeadLetters {
-        /// The dead letters, each once.
+        /// The dead letters.
         ids: Vec<DeadLetterId>,
     },
     /// Send a delivery once more, whatever became of it.

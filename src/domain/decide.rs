@@ -1,15 +1,17 @@
 //! What a command means: the events that it causes, or why it is refused.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::command::Command;
+use super::command::{Command, Rotation};
 use super::delivery::{AttemptEnd, DeadLetter, Delivery, DeliveryState};
 use super::event::Event;
 use super::id::{DeadLetterId, DeliveryId, JobId};
 use super::job::{Job, JobSpec, Report, Status};
+use super::options::WebhookOptions;
 use super::outcome::{Outcome, excerpt};
-use super::rejection::Rejection;
-use super::retry::{Verdict, judge};
+use super::rejection::{Invalid, Rejection};
+use super::retry::{Verdict, judge, scheduled_wait};
 use super::state::State;
 use super::time::Timestamp;
 use super::webhook::{Destination, EventKind, Webhook};
@@ -39,12 +41,16 @@ type Decision = Result<Vec<Event>, Rejection>;
 pub fn decide(state: &State, command: &Command, stamp: Stamp) -> Decision {
     match command {
         Command::Register { id, spec } => register(state, id, spec, stamp),
-        Command::Report { job, if_match, report } => {
+        Command::Report { job, if_match, report, rotation } => {
             let job = known_job(state, job)?;
             report.check()?;
             match if_match {
                 Some(version) if *version != job.version => Err(Rejection::Stale { version: job.version }),
-                _ => self::report(state, job, report, stamp),
+                _ => {
+                    let mut events = rotation.map_or(Ok(Vec::new()), |rotation| rotate(job, rotation, stamp.now))?;
+                    events.extend(self::report(state, job, report, stamp)?);
+                    Ok(events)
+                }
             }
         }
         Command::Cancel { job } => cancel(state, known_job(state, job)?, stamp),
@@ -62,17 +68,22 @@ pub fn decide(state: &State, command: &Command, stamp: Stamp) -> Decision {
         }
         Command::RetryDeadLetter { id, force } => retry_dead_letter(state, known_dead_letter(state, *id)?, *force),
         Command::RetryDeadLetters { ids, force } => {
-            let letters = ids.iter().filter_map(|id| state.dead_letter(*id));
+            let letters = distinct(ids).filter_map(|id| state.dead_letter(id));
             Ok(letters.flat_map(|letter| retry_dead_letter(state, letter, *force).unwrap_or_default()).collect())
         }
         Command::DeleteDeadLetter { id } => Ok(vec![deletion(known_dead_letter(state, *id)?)]),
         Command::DeleteDeadLetters { ids } => {
-            Ok(ids.iter().filter_map(|id| state.dead_letter(*id)).map(deletion).collect())
+            Ok(distinct(ids).filter_map(|id| state.dead_letter(id)).map(deletion).collect())
         }
         Command::Resend { delivery, force } => {
             redeliver(known_delivery(state, *delivery)?, *force, Rejection::AlreadyDelivered)
         }
     }
+}
+
+/// Each once: what one of them comes to is decided on the state before all of them.
+fn distinct(ids: &[DeadLetterId]) -> impl Iterator<Item = DeadLetterId> {
+    ids.iter().copied().collect::<BTreeSet<_>>().into_iter()
 }
 
 fn known_job<'a>(state: &'a State, id: &JobId) -> Result<&'a Job, Rejection> {
@@ -95,10 +106,32 @@ fn register(state: &State, id: &JobId, spec: &JobSpec, stamp: Stamp) -> Decision
     }
     spec.check(state.policy.allow_http)?;
     let expires_at = stamp.now.plus(spec.window()?);
-    let mut events = vec![Event::JobRegistered { spec: spec.clone(), expires_at }];
+    let bare = JobSpec { options: WebhookOptions::default(), ..spec.clone() };
+    let mut events = vec![Event::JobRegistered { spec: bare, expires_at }];
+    if !spec.options.is_empty() {
+        events.push(Event::WebhookConfigured { options: spec.options.clone() });
+    }
     let job = Job::registered(id.clone(), spec.clone(), expires_at, stamp.now, super::id::Seq::ZERO);
     events.extend(report(state, &job, &spec.report, stamp)?);
     Ok(events)
+}
+
+/// Another secret for the job's webhook, also when the job is done: its dead letters may be tried again.
+fn rotate(job: &Job, Rotation { secret, overlap }: Rotation, now: Timestamp) -> Decision {
+    if job.spec.webhook.is_none() {
+        return Err(Invalid::new("webhook", "no_webhook", "The batch has no webhook: nothing is signed.").into());
+    }
+    if overlap > Rotation::LONGEST_OVERLAP {
+        let message = format!("webhook.overlap is in seconds, 0 to {} (7 days)", Rotation::LONGEST_OVERLAP);
+        return Err(Invalid::new("webhook.overlap", "invalid_overlap", message).into());
+    }
+    let missing = || Invalid::new("webhook.secret", "missing_field", "webhook.secret is required");
+    let secret = secret.ok_or_else(missing)?;
+    if job.secret() == Some(secret) {
+        return Ok(Vec::new());
+    }
+    let former_until = now.plus(Duration::from_secs(u64::from(overlap)));
+    Ok(vec![Event::SecretRotated { secret, former_until }])
 }
 
 fn report(state: &State, job: &Job, report: &Report, stamp: Stamp) -> Decision {
@@ -136,12 +169,13 @@ fn unsent_progress(state: &State, job: &Job) -> Option<DeliveryId> {
 }
 
 fn scheduled(state: &State, job: &Job, webhook: &Webhook, kind: EventKind, delivery: DeliveryId) -> Event {
+    let by_schedule = job.spec.options.attempts();
     let default_timeout = u32::try_from(state.policy.timeout.as_secs()).unwrap_or(u32::MAX);
     Event::DeliveryScheduled {
         delivery,
         destination: Destination::Webhook(job.id.clone()),
         kind,
-        max_attempts: webhook.max_retries.unwrap_or(state.policy.max_attempts).max(1),
+        max_attempts: webhook.max_retries.or(by_schedule).unwrap_or(state.policy.max_attempts).max(1),
         timeout: webhook.timeout.unwrap_or(default_timeout),
     }
 }
@@ -200,7 +234,7 @@ fn failed(state: &State, delivery: &Delivery, end: AttemptEnd, retry: Retry, now
     let outdated = is_outdated(state, delivery);
     let wait = match retry {
         Retry::Allowed { asked } if attempt < delivery.max_attempts && !outdated => {
-            Some(asked.unwrap_or_else(|| state.policy.backoff.wait(id, attempt)))
+            Some(asked.unwrap_or_else(|| wait_after(state, delivery, attempt)))
         }
         Retry::Allowed { .. } | Retry::Pointless => None,
     };
@@ -213,6 +247,16 @@ fn failed(state: &State, delivery: &Delivery, end: AttemptEnd, retry: Retry, now
         events.push(Event::DeliveryExhausted { delivery: id, dead_letter });
     }
     events
+}
+
+/// The wait by the webhook's own schedule, by the global one, or by the backoff: whichever there is first.
+fn wait_after(state: &State, delivery: &Delivery, attempt: u32) -> Duration {
+    let own = state.job(&delivery.job).and_then(|job| job.spec.options.retry_schedule.as_deref()).unwrap_or_default();
+    let own: Vec<_> = own.iter().map(|seconds| Duration::from_secs(u64::from(*seconds))).collect();
+    let policy = &state.policy;
+    scheduled_wait(&own, delivery.id, attempt)
+        .or_else(|| scheduled_wait(&policy.retry_schedule, delivery.id, attempt))
+        .unwrap_or_else(|| policy.backoff.wait(delivery.id, attempt))
 }
 
 /// Whether newer news of the job has made this delivery pointless while its attempt was under way. A retried dead

@@ -143,6 +143,8 @@ pub struct Delivery {
     pub max_attempts: u32,
     /// Seconds for a whole attempt.
     pub timeout: u32,
+    /// Attempts in a second at most to its destination, where its webhook says so.
+    pub rate_limit: Option<u32>,
     /// How it stands.
     pub state: DeliveryState,
     /// The newest [`ATTEMPTS_KEPT`] attempts, oldest first.
@@ -179,6 +181,12 @@ impl Delivery {
     #[must_use]
     pub const fn may_be_superseded(&self) -> bool {
         self.delivered_at.is_none() && self.dead_letter.is_none()
+    }
+
+    /// Whether one more attempt may be asked for: what the receiver has, only with `force`.
+    #[must_use]
+    pub const fn may_be_redelivered(&self, force: bool) -> bool {
+        !self.is_active() && (force || self.delivered_at.is_none())
     }
 
     /// Whether an attempt is being made or will be.

@@ -5,8 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::delivery::AttemptEnd;
-use super::id::{DeadLetterId, DeliveryId, JobId, Seq};
+use super::id::{DeadLetterId, DeliveryId, JobId, SecretId, Seq};
 use super::job::{JobSpec, Report};
+use super::options::WebhookOptions;
 use super::time::Timestamp;
 use super::webhook::{Destination, EventKind};
 
@@ -106,6 +107,18 @@ pub enum Event {
         /// Its dead letter.
         dead_letter: DeadLetterId,
     },
+    /// The job's webhook has options: right after its registration, where there are any.
+    WebhookConfigured {
+        /// All of them.
+        options: WebhookOptions,
+    },
+    /// The job's webhook was given another secret.
+    SecretRotated {
+        /// Names the new one.
+        secret: SecretId,
+        /// Until when what signed before signs as well.
+        former_until: Timestamp,
+    },
 }
 
 impl Event {
@@ -125,6 +138,8 @@ impl Event {
             Self::DeliverySuperseded { .. } => "delivery_superseded",
             Self::RedeliveryRequested { .. } => "redelivery_requested",
             Self::DeadLetterDeleted { .. } => "dead_letter_deleted",
+            Self::WebhookConfigured { .. } => "webhook_configured",
+            Self::SecretRotated { .. } => "secret_rotated",
         }
     }
 
@@ -143,7 +158,11 @@ impl Event {
     #[must_use]
     pub const fn delivery(&self) -> Option<DeliveryId> {
         match self {
-            Self::JobRegistered { .. } | Self::JobTransitioned { .. } | Self::ProgressReported { .. } => None,
+            Self::JobRegistered { .. }
+            | Self::JobTransitioned { .. }
+            | Self::ProgressReported { .. }
+            | Self::WebhookConfigured { .. }
+            | Self::SecretRotated { .. } => None,
             Self::DeliveryScheduled { delivery, .. }
             | Self::AttemptStarted { delivery, .. }
             | Self::AttemptSucceeded { delivery, .. }

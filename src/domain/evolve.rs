@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::delivery::{ATTEMPTS_KEPT, Attempt, AttemptEnd, DeadLetter, Delivery, DeliveryState};
 use super::event::{Envelope, Event};
-use super::id::{DeadLetterId, DeliveryId, JobId, Seq};
-use super::job::{Job, JobSpec, LatestDelivery, Report, WebhookStatus};
+use super::id::{DeadLetterId, DeliveryId, JobId, SecretId, Seq};
+use super::job::{Job, JobSpec, LatestDelivery, Report, Signing, WebhookStatus};
+use super::options::WebhookOptions;
 use super::state::{Entity, State};
 use super::time::Timestamp;
 use super::webhook::EventKind;
@@ -72,6 +73,8 @@ pub fn evolve(state: &mut State, envelope: &Envelope) -> Result<(), IllegalTrans
         Event::DeliverySuperseded { delivery } => supersede(state, *delivery),
         Event::RedeliveryRequested { delivery, forced } => request(state, *delivery, *forced, *at),
         Event::DeadLetterDeleted { dead_letter, .. } => delete(state, *dead_letter),
+        Event::WebhookConfigured { options } => configure(state, job, options, *prev),
+        Event::SecretRotated { secret, former_until } => rotate(state, job, *secret, *former_until),
     }
     .map_err(illegal)?;
     if let Some(id) = delivery {
@@ -89,6 +92,27 @@ fn register(state: &mut State, envelope: &Envelope, spec: &JobSpec, expires_at: 
     state.touch(Entity::Totals);
     state.totals.count(None, job.status);
     state.jobs.insert(id.clone(), job);
+    Ok(())
+}
+
+/// The second half of a registration, so it comes right after the first.
+fn configure(state: &mut State, id: &JobId, options: &WebhookOptions, prev: Seq) -> Evolution {
+    let job = state.jobs.get_mut(id).ok_or("the batch was never registered")?;
+    if job.spec.webhook.is_none() || job.registered != prev {
+        return Err("it does not follow the registration of a webhook");
+    }
+    job.spec.options = options.clone();
+    Ok(())
+}
+
+/// Of what signed before, only the newest goes on signing.
+fn rotate(state: &mut State, id: &JobId, secret: SecretId, former_until: Timestamp) -> Evolution {
+    let job = state.jobs.get_mut(id).ok_or("the batch was never registered")?;
+    if job.spec.webhook.is_none() || job.secret() == Some(secret) {
+        return Err("the batch has no webhook, or that secret already");
+    }
+    job.signing = Some(Signing { secret, former: job.secret(), former_until });
+    job.version += 1;
     Ok(())
 }
 
@@ -124,6 +148,7 @@ fn schedule(state: &mut State, Envelope { seq, at, job: id, event, .. }: &Envelo
         scheduled: *seq,
         max_attempts: *max_attempts,
         timeout: *timeout,
+        rate_limit: job.spec.options.rate_limit,
         state: DeliveryState::Pending { due: *at },
         attempts: Vec::new(),
         delivered_at: None,

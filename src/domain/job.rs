@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{DeliveryId, JobId, Seq};
+use super::id::{DeliveryId, JobId, SecretId, Seq};
 use super::time::Timestamp;
 
 pub use super::spec::{ExpiresAfter, JobError, JobSpec, Report, RequestCounts};
@@ -86,13 +86,27 @@ pub struct LatestDelivery {
     pub last_attempt_at: Option<Timestamp>,
 }
 
+/// What signs for a job's webhook since its secret was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signing {
+    /// Names the newest secret.
+    pub secret: SecretId,
+    /// Names the one before it; without one, what signs for webhooks that have no secret of their own.
+    pub former: Option<SecretId>,
+    /// Until when that signs as well.
+    pub former_until: Timestamp,
+}
+
 /// A job, as the log tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Its identifier.
     pub id: JobId,
     /// What it was registered with.
+    #[serde(with = "super::spec::whole")]
     pub spec: JobSpec,
+    /// What signs for its webhook, where that is not what it was registered with any more.
+    pub signing: Option<Signing>,
     /// Where it stands.
     pub status: Status,
     /// Its requests.
@@ -134,8 +148,15 @@ impl Job {
             head: seq,
             latest: None,
             progress: None,
+            signing: None,
             spec,
         }
+    }
+
+    /// Names the newest secret of its webhook's own, if there is one.
+    #[must_use]
+    pub fn secret(&self) -> Option<SecretId> {
+        self.signing.map(|signing| signing.secret).or_else(|| self.spec.webhook.as_ref()?.secret)
     }
 
     /// Takes over what a report says, the status included.

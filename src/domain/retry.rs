@@ -39,6 +39,15 @@ impl Backoff {
     }
 }
 
+/// How long to wait after attempt number `attempt` (1 for the first) of `delivery`, by a schedule of waits: the last one
+/// repeats, and each is up to a tenth longer, as with [`Backoff::wait`]. `None` when the schedule is empty.
+#[must_use]
+pub fn scheduled_wait(waits: &[Duration], delivery: DeliveryId, attempt: u32) -> Option<Duration> {
+    let place = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+    let wait = *waits.get(place).or_else(|| waits.last())?;
+    Some(wait.saturating_add(jitter(wait, delivery, attempt)))
+}
+
 fn jitter(wait: Duration, delivery: DeliveryId, attempt: u32) -> Duration {
     let span = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) / JITTER_PARTS;
     let hash = mix(low(delivery.0) ^ mix(low(delivery.0 >> 64) ^ mix(u64::from(attempt))));
@@ -148,6 +157,19 @@ mod tests {
             let least = Duration::from_secs(seconds);
             assert!(wait >= least && wait <= least + least / 10, "{attempt}: {wait:?}");
         }
+    }
+
+    #[test]
+    fn a_schedule_is_followed_and_its_last_wait_repeats() {
+        let waits = [5, 300, 1].map(Duration::from_secs);
+        for (attempt, least) in [(1, 5), (2, 300), (3, 1), (4, 1), (u32::MAX, 1)] {
+            let least = Duration::from_secs(least);
+            let wait = scheduled_wait(&waits, DeliveryId(7), attempt).unwrap();
+            assert!(wait >= least && wait <= least + least / 10, "{attempt}: {wait:?}");
+            assert_eq!(scheduled_wait(&waits, DeliveryId(7), attempt), Some(wait));
+        }
+        assert_ne!(scheduled_wait(&waits, DeliveryId(7), 2), scheduled_wait(&waits, DeliveryId(8), 2));
+        assert_eq!(scheduled_wait(&[], DeliveryId(7), 1), None);
     }
 
     #[test]

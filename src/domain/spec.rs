@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::options::WebhookOptions;
 use super::rejection::Invalid;
 use super::status::Status;
 use super::webhook::Webhook;
@@ -64,6 +65,9 @@ pub struct JobSpec {
     pub total: u64,
     /// Who is told.
     pub webhook: Option<Webhook>,
+    /// What else the webhook is configured with. It has an event of its own, and no place in the bytes of a registration.
+    #[serde(skip)]
+    pub options: WebhookOptions,
     /// What is reported in the same write: a job may be registered when it is under way or done.
     pub report: Report,
 }
@@ -79,6 +83,7 @@ impl Default for JobSpec {
             priority: 0,
             total: 0,
             webhook: None,
+            options: WebhookOptions::default(),
             report: Report::default(),
         }
     }
@@ -104,7 +109,12 @@ impl JobSpec {
         }
         self.check_metadata()?;
         self.report.check()?;
-        self.webhook.as_ref().map_or(Ok(()), |webhook| webhook.check(allow_http))
+        match &self.webhook {
+            Some(webhook) => webhook.check(allow_http)?,
+            None if self.options.is_empty() => {}
+            None => return Err(Invalid::new("webhook.url", "missing_field", "webhook.url is required")),
+        }
+        self.options.check()
     }
 
     fn check_metadata(&self) -> Result<(), Invalid> {
@@ -143,6 +153,22 @@ impl JobSpec {
         }
         let seconds = digits.parse::<u64>().map_err(|_| invalid())? * seconds_per_unit;
         if (1..=3650 * 86400).contains(&seconds) { Ok(Duration::from_secs(seconds)) } else { Err(invalid()) }
+    }
+}
+
+/// A specification with its options: the form of it in rows.
+pub(super) mod whole {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{JobSpec, WebhookOptions};
+
+    pub fn serialize<S: Serializer>(spec: &JobSpec, to: S) -> Result<S::Ok, S::Error> {
+        (spec, &spec.options).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<JobSpec, D::Error> {
+        let (spec, options) = <(JobSpec, WebhookOptions)>::deserialize(from)?;
+        Ok(JobSpec { options, ..spec })
     }
 }
 

@@ -14,7 +14,7 @@ use super::job::{Job, Status};
 use super::retry::Backoff;
 
 /// The configuration that decisions depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Whether `http` destinations may be registered.
     pub allow_http: bool,
@@ -22,13 +22,22 @@ pub struct Policy {
     pub max_attempts: u32,
     /// The time for a whole attempt of webhooks that name none.
     pub timeout: Duration,
-    /// How long to wait between attempts.
+    /// How long to wait between attempts, where there is no schedule.
     pub backoff: Backoff,
+    /// The waits after the first failed attempt, the second, … of webhooks that have no schedule of their own; the last one
+    /// repeats. Where it is empty, the backoff takes its place.
+    pub retry_schedule: Vec<Duration>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { allow_http: false, max_attempts: 3, timeout: Duration::from_secs(30), backoff: Backoff::default() }
+        Self {
+            allow_http: false,
+            max_attempts: 3,
+            timeout: Duration::from_secs(30),
+            backoff: Backoff::default(),
+            retry_schedule: Vec::new(),
+        }
     }
 }
 

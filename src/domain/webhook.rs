@@ -182,7 +182,7 @@ fn check_url(text: &str, allow_http: bool) -> Result<(), Invalid> {
     if !text[url.scheme().len()..].starts_with("://") || text.contains('\\') || !url.has_host() {
         return wrong("webhook.url must be an absolute URL such as https://example.com/hook");
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    if !url.username().is_empty() || url.password().is_some() || host(text).contains('@') {
         return wrong("webhook.url must not contain a user name or password; use a secret and verify signatures");
     }
     if url.fragment().is_some() {
@@ -257,6 +257,7 @@ mod tests {
             "https://a.example/\n",
             "javascript:alert(1)",
             "https://user@a.example",
+            "https://@a.example",
         ] {
             assert!(Webhook::to(bad).check(true).is_err(), "{bad:?}");
         }

@@ -3,8 +3,10 @@
 use super::Engine;
 use crate::domain::command::Command;
 use crate::domain::delivery::Delivery;
+use crate::domain::event::Envelope;
 use crate::domain::id::{DeadLetterId, DeliveryId, JobId};
-use crate::log::LogError;
+use crate::domain::state::State;
+use crate::log::{LogError, LogReader};
 use crate::views::Views;
 
 impl Engine {
@@ -14,16 +16,18 @@ impl Engine {
             Command::Register { id: job, .. }
             | Command::Report { job, .. }
             | Command::Cancel { job }
-            | Command::Expire { job } => self.bring_job(job),
+            | Command::Expire { job } => bring_job(&mut self.state, &*self.reader, job),
             Command::StartAttempt { delivery }
             | Command::RecordOutcome { delivery, .. }
             | Command::RecordInterruption { delivery, .. }
-            | Command::Resend { delivery, .. } => self.bring_delivery(*delivery),
-            Command::RetryDeadLetter { id, .. } | Command::DeleteDeadLetter { id } => self.bring_dead_letter(*id),
+            | Command::Resend { delivery, .. } => bring_delivery(&mut self.state, &*self.reader, *delivery),
+            Command::RetryDeadLetter { id, .. } | Command::DeleteDeadLetter { id } => {
+                bring_dead_letter(&mut self.state, &*self.reader, *id)
+            }
             Command::RetryDeadLetters { ids, .. } | Command::DeleteDeadLetters { ids } => {
                 for id in ids {
                     // One that can't be read is passed over, and holds up no other.
-                    if let Err(error) = self.bring_dead_letter(*id) {
+                    if let Err(error) = bring_dead_letter(&mut self.state, &*self.reader, *id) {
                         tracing::error!(dead_letter = %id, %error, "a dead letter can't be read");
                     }
                 }
@@ -31,59 +35,65 @@ impl Engine {
             }
         }
     }
+}
 
-    fn bring_job(&mut self, id: &JobId) -> Result<(), LogError> {
-        if self.state.job(id).is_none() {
-            match Views::new(&*self.reader).job(id)? {
-                Some(job) => self.state.bring_job(job),
-                None => return Ok(()),
-            }
-        }
-        match self.state.job(id).and_then(|job| job.progress) {
-            Some(progress) if self.state.delivery(progress).is_none() => {
-                let delivery = Views::new(&*self.reader).delivery(progress)?;
-                delivery.map_or(Ok(()), |delivery| self.adopt(delivery))
-            }
-            _ => Ok(()),
-        }
-    }
+/// Brings what an event is about to hand, where it exists already.
+pub(super) fn bring_for(state: &mut State, reader: &dyn LogReader, envelope: &Envelope) -> Result<(), LogError> {
+    bring_job(state, reader, &envelope.job)?;
+    envelope.event.delivery().map_or(Ok(()), |delivery| bring_delivery(state, reader, delivery))
+}
 
-    /// A delivery never comes without its job.
-    fn bring_delivery(&mut self, id: DeliveryId) -> Result<(), LogError> {
-        let known = self.state.delivery(id).map(|delivery| delivery.job.clone());
-        let job = match known {
-            Some(job) => job,
-            None => {
-                let Some(delivery) = Views::new(&*self.reader).delivery(id)? else { return Ok(()) };
-                let job = delivery.job.clone();
-                self.adopt(delivery)?;
-                job
-            }
-        };
-        self.bring_job(&job)?;
-        match self.state.job(&job) {
-            Some(_) => Ok(()),
-            None => Err(LogError::corrupt(format!("the row of batch '{job}'"), "it is missing")),
+fn bring_job(state: &mut State, reader: &dyn LogReader, id: &JobId) -> Result<(), LogError> {
+    if state.job(id).is_none() {
+        match Views::new(reader).job(id)? {
+            Some(job) => state.bring_job(job),
+            None => return Ok(()),
         }
     }
-
-    /// A delivery never comes without its dead letter.
-    fn adopt(&mut self, delivery: Delivery) -> Result<(), LogError> {
-        let absent = delivery.dead_letter.filter(|&letter| self.state.dead_letter(letter).is_none());
-        let letter = absent.map(|letter| Views::new(&*self.reader).dead_letter(letter)).transpose()?;
-        if let Some(letter) = letter.flatten() {
-            self.state.bring_dead_letter(letter);
+    match state.job(id).and_then(|job| job.progress) {
+        Some(progress) if state.delivery(progress).is_none() => {
+            let delivery = Views::new(reader).delivery(progress)?;
+            delivery.map_or(Ok(()), |delivery| adopt(state, reader, delivery))
         }
-        self.state.bring_delivery(delivery);
-        Ok(())
+        _ => Ok(()),
     }
+}
 
-    fn bring_dead_letter(&mut self, id: DeadLetterId) -> Result<(), LogError> {
-        let known = self.state.dead_letter(id).map(|letter| letter.delivery);
-        let delivery = match known {
-            Some(delivery) => Some(delivery),
-            None => Views::new(&*self.reader).dead_letter(id)?.map(|letter| letter.delivery),
-        };
-        delivery.map_or(Ok(()), |delivery| self.bring_delivery(delivery))
+/// A delivery never comes without its job.
+fn bring_delivery(state: &mut State, reader: &dyn LogReader, id: DeliveryId) -> Result<(), LogError> {
+    let known = state.delivery(id).map(|delivery| delivery.job.clone());
+    let job = match known {
+        Some(job) => job,
+        None => {
+            let Some(delivery) = Views::new(reader).delivery(id)? else { return Ok(()) };
+            let job = delivery.job.clone();
+            adopt(state, reader, delivery)?;
+            job
+        }
+    };
+    bring_job(state, reader, &job)?;
+    match state.job(&job) {
+        Some(_) => Ok(()),
+        None => Err(LogError::corrupt(format!("the row of batch '{job}'"), "it is missing")),
     }
+}
+
+/// A delivery never comes without its dead letter.
+fn adopt(state: &mut State, reader: &dyn LogReader, delivery: Delivery) -> Result<(), LogError> {
+    let absent = delivery.dead_letter.filter(|&letter| state.dead_letter(letter).is_none());
+    let letter = absent.map(|letter| Views::new(reader).dead_letter(letter)).transpose()?;
+    if let Some(letter) = letter.flatten() {
+        state.bring_dead_letter(letter);
+    }
+    state.bring_delivery(delivery);
+    Ok(())
+}
+
+fn bring_dead_letter(state: &mut State, reader: &dyn LogReader, id: DeadLetterId) -> Result<(), LogError> {
+    let known = state.dead_letter(id).map(|letter| letter.delivery);
+    let delivery = match known {
+        Some(delivery) => Some(delivery),
+        None => Views::new(reader).dead_letter(id)?.map(|letter| letter.delivery),
+    };
+    delivery.map_or(Ok(()), |delivery| bring_delivery(state, reader, delivery))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::attempt::Attempt;
 use crate::domain::IllegalTransition;
 use crate::domain::command::Command;
+use crate::domain::headers::CustomHeaders;
 use crate::domain::id::{DeadLetterId, JobId, Seq};
 use crate::domain::job::Job;
 use crate::domain::observation::Observation;
@@ -23,8 +24,8 @@ use crate::views::answers::AnswerKey;
 pub struct Settings {
     /// What decisions depend on.
     pub policy: Policy,
-    /// Signs for webhooks that have no secret of their own.
-    pub global_secret: Option<Secret>,
+    /// Sign for webhooks that have no secret of their own, newest first; none: those go unsigned.
+    pub global_secrets: Vec<Secret>,
     /// How fast one destination (scheme, host and port) is served.
     pub pacing: Pacing,
     /// How long after the beginning of an attempt that told a job's progress the next one of that job begins at the
@@ -36,7 +37,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
-            global_secret: None,
+            global_secrets: Vec::new(),
             pacing: Pacing::default(),
             progress_interval: Duration::from_secs(1),
         }
@@ -98,13 +99,36 @@ pub struct Asked {
     pub keep: Option<Keep>,
 }
 
+/// What comes with a command and that no event carries.
+#[derive(Clone, Debug, Default)]
+pub struct Confidential {
+    /// The secret of the webhook that the command registers, or the one that it gets.
+    pub secret: Option<Secret>,
+    /// The headers of the webhook that the command registers.
+    pub headers: CustomHeaders,
+}
+
+impl Confidential {
+    /// Nothing.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { secret: None, headers: CustomHeaders::none() }
+    }
+}
+
+impl From<Option<Secret>> for Confidential {
+    fn from(secret: Option<Secret>) -> Self {
+        Self { secret, ..Self::none() }
+    }
+}
+
 /// A command on its way into the engine.
 #[derive(Clone, Debug)]
 pub struct Input {
     /// The command.
     pub command: Command,
-    /// The secret of the webhook that the command registers, which no event carries.
-    pub secret: Option<Secret>,
+    /// What comes with it.
+    pub confidential: Confidential,
     /// Who asked, if anybody did.
     pub asked: Option<Asked>,
 }
@@ -113,7 +137,7 @@ impl Input {
     /// A command whose outcome nobody waits for.
     #[must_use]
     pub const fn of(command: Command) -> Self {
-        Self { command, secret: None, asked: None }
+        Self { command, confidential: Confidential::none(), asked: None }
     }
 }
 

@@ -6,8 +6,8 @@ use super::EngineError;
 use crate::domain::evolve;
 use crate::domain::id::Seq;
 use crate::domain::state::{Policy, State};
-use crate::log::{EventLog, LogError, LogReader, Order, RowWrite};
-use crate::views::{self, Views};
+use crate::log::{LogError, LogReader, Order};
+use crate::views;
 
 /// How many events or rows are read at a time.
 const CHUNK: usize = 4096;
@@ -70,37 +70,5 @@ fn each_stored(reader: &dyn LogReader, mut see: impl FnMut(Vec<u8>, Vec<u8>)) ->
             }
         }
     }
-    Ok(())
-}
-
-/// Rows that are written at a time when all of them are made anew.
-const ROWS: usize = 1024;
-
-/// Makes every row anew from the events, where they are of another version's form. What is derived may change its form;
-/// the log never does.
-///
-/// # Errors
-/// When the log can't be read or written, or an event does not follow from those before it.
-pub(super) fn make_rows_current(log: &mut dyn EventLog) -> Result<(), EngineError> {
-    let (reader, tail) = (log.reader(), log.tail());
-    if Views::new(&*reader).are_current()? {
-        return Ok(());
-    }
-    if tail > Seq::ZERO {
-        tracing::info!(events = tail.0, "making the views anew, in the form of this version");
-        let rows = views::all_rows(&rebuild(&*reader, tail)?);
-        let mut writes = Vec::new();
-        each_stored(&*reader, |key, _| {
-            if !rows.contains_key(&key) {
-                writes.push(RowWrite { key, value: None });
-            }
-        })?;
-        writes.extend(rows.into_iter().map(|(key, value)| RowWrite { key, value: Some(value) }));
-        for some in writes.chunks(ROWS) {
-            log.commit(tail, &[], some)?;
-        }
-    }
-    // The last: until it is there, the next opening begins again.
-    log.commit(tail, &[], &[views::version_row()])?;
     Ok(())
 }

@@ -28,8 +28,17 @@ impl Engine {
             return self.reply(ticket, Err(rejection), keep.as_ref(), now);
         }
         tracing::error!(%rejection, ?command, "a command of the engine's own was refused");
-        if let Command::StartAttempt { delivery } = command {
-            self.schedule.remove(*delivery);
+        let is_unreadable = matches!(rejection, Rejection::Unreadable { .. });
+        match command {
+            Command::StartAttempt { delivery } => self.schedule.remove(*delivery),
+            // Its slot is free, and whoever waits for it waits in vain.
+            Command::RecordOutcome { delivery, .. } if is_unreadable => {
+                self.schedule.remove(*delivery);
+                for Waiting { ticket, keep, since, .. } in self.waiting.remove(delivery).unwrap_or_default() {
+                    self.reply(ticket, Err(rejection.clone()), keep.as_ref(), since)?;
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

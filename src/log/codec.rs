@@ -196,6 +196,11 @@ pub(super) fn event<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     events(std::iter::once(Ok(frame)), Seq(seq.0.saturating_sub(1)), seq).map(|mut found| found.pop())
 }
 
+/// The events of a frame, which holds the one that is looked for.
+pub(super) fn neighbours<K: AsRef<[u8]>, V: AsRef<[u8]>>(frame: Option<(K, V)>) -> Result<Vec<Envelope>, LogError> {
+    frame.map_or_else(|| Ok(Vec::new()), |(key, sealed)| open_frame(key.as_ref(), sealed.as_ref()))
+}
+
 /// The key of a row: `r` and what the views call it.
 pub(super) fn row_key(key: &[u8]) -> Vec<u8> {
     let mut stored = Vec::with_capacity(1 + key.len());

@@ -57,6 +57,13 @@ impl MemoryLog {
         self.fault = Some(fault);
     }
 
+    /// Changes a stored row as damage would.
+    pub fn damage_row(&mut self, key: &[u8], damage: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(value) = self.store.write().values.get_mut(&codec::row_key(key)) {
+            damage(value);
+        }
+    }
+
     /// Changes the stored record of an event as damage would; when `damage` gives `false`, it is removed.
     pub fn damage_event(&mut self, seq: Seq, damage: impl FnOnce(&mut Vec<u8>) -> bool) {
         let mut store = self.store.write();
@@ -123,6 +130,12 @@ impl LogReader for MemoryReader {
         codec::events(frames, after, last)
     }
 
+    fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError> {
+        let store = self.0.read();
+        let keys = codec::frame_key(seq).to_vec()..=codec::frame_key(Seq(u64::MAX)).to_vec();
+        codec::neighbours(store.values.range(keys).next())
+    }
+
     fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
         let store = self.0.read();
         let keys = codec::frame_key(seq).to_vec()..=codec::frame_key(Seq(u64::MAX)).to_vec();
@@ -132,6 +145,13 @@ impl LogReader for MemoryReader {
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         let key = codec::row_key(key);
         self.0.read().values.get(&key).map(|value| codec::open_row(&key, value)).transpose()
+    }
+
+    fn keys(&self, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        let store = self.0.read();
+        let prefix = codec::row_key(prefix);
+        let found = store.values.range(prefix.clone()..).map(|(key, _)| key);
+        Ok(found.take_while(|key| key.starts_with(&prefix)).take(limit).map(|key| key[1..].to_vec()).collect())
     }
 
     fn rows(&self, prefix: &[u8], order: Order, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError> {

@@ -21,8 +21,9 @@ use crate::clock;
 use crate::domain::event::Envelope;
 use crate::domain::id::Seq;
 
-/// Memory that sled may use for pages, in bytes.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Memory that sled may use for pages, in bytes, as far as it counts them: what it holds comes to some 50 MB. Pages are read
+/// from the operating system's cache nearly as fast; at 64 MiB it held 160 MB, and lists were read no faster.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Large enough that no value up to [`MAX_VALUE`](super::MAX_VALUE) is kept in a file of its own.
 const SEGMENT_BYTES: usize = 8 * 1024 * 1024;
@@ -212,6 +213,12 @@ impl Drop for SledLog {
 }
 
 impl SledReader {
+    /// The frame that holds the event at `seq`, if there is one yet.
+    fn frame(&self, seq: Seq) -> Result<Option<(sled::IVec, sled::IVec)>, LogError> {
+        let mut stored = self.db.range(codec::frame_key(seq)..=codec::frame_key(Seq(u64::MAX)));
+        guarded("reading an event", || stored.next().transpose())
+    }
+
     fn find_tail(&self) -> Result<Seq, LogError> {
         let last = guarded("looking for the log's end", || self.db.scan_prefix(b"f").next_back().transpose())?;
         let Some((key, sealed)) = last else { return Ok(Seq::ZERO) };
@@ -236,15 +243,27 @@ impl LogReader for SledReader {
     }
 
     fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
-        let mut stored = self.db.range(codec::frame_key(seq)..=codec::frame_key(Seq(u64::MAX)));
-        let frame = guarded("reading an event", || stored.next().transpose())?;
-        codec::event(frame, seq)
+        codec::event(self.frame(seq)?, seq)
+    }
+
+    fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError> {
+        codec::neighbours(self.frame(seq)?)
     }
 
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
         let key = codec::row_key(key);
         let sealed = guarded("reading a row", || self.db.get(&key))?;
         sealed.map(|sealed| codec::open_row(&key, &sealed)).transpose()
+    }
+
+    fn keys(&self, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        let mut found = self.db.scan_prefix(codec::row_key(prefix)).keys();
+        let mut keys = Vec::new();
+        while keys.len() < limit {
+            let Some(key) = guarded("reading keys", || found.next().transpose())? else { break };
+            keys.push(key[1..].to_vec());
+        }
+        Ok(keys)
     }
 
     fn rows(&self, prefix: &[u8], order: Order, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError> {

@@ -112,14 +112,19 @@ pub struct HostStats {
 #[derive(Debug, Default)]
 pub struct Stats {
     hosts: HashMap<String, Host>,
+    /// The slot of the day in which room was last made.
+    made_room: u64,
     complete: bool,
 }
 
 impl Stats {
     /// Takes in what was observed.
     pub fn observe(&mut self, Observation { at, host, what }: &Observation) {
-        if !self.hosts.contains_key(host) && self.hosts.len() >= HOSTS {
-            self.hosts.retain(|_, host| host.day.iter().any(|(slot, _)| slot + DAY.slots > DAY.number(*at)));
+        let slot = DAY.number(*at);
+        // It is a look at all of them, and nothing more can have become old within a slot.
+        if self.hosts.len() >= HOSTS && self.made_room < slot && !self.hosts.contains_key(host) {
+            self.made_room = slot;
+            self.hosts.retain(|_, host| host.day.iter().any(|(known, _)| known + DAY.slots > slot));
         }
         let name = if self.hosts.contains_key(host) || self.hosts.len() < HOSTS { host } else { OTHERS };
         let host = match self.hosts.get_mut(name) {
@@ -141,12 +146,18 @@ impl Stats {
         self.complete
     }
 
-    /// Every destination with anything in the last day, by name.
+    /// Every destination that is known, by name.
     #[must_use]
-    pub fn hosts(&self, now: Timestamp) -> Vec<HostStats> {
-        let mut hosts: Vec<_> = self.hosts.iter().filter_map(|(name, host)| stats(name, host, now)).collect();
-        hosts.sort_unstable_by(|one, other| one.host.cmp(&other.host));
-        hosts
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.hosts.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// How one destination does; `None` when there was nothing of it in the last day.
+    #[must_use]
+    pub fn host(&self, name: &str, now: Timestamp) -> Option<HostStats> {
+        stats(name, self.hosts.get(name)?, now)
     }
 }
 
@@ -192,6 +203,12 @@ fn summary(tally: &Tally) -> WindowStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Stats {
+        fn hosts(&self, now: Timestamp) -> Vec<HostStats> {
+            self.names().iter().filter_map(|name| self.host(name, now)).collect()
+        }
+    }
 
     const START: Timestamp = Timestamp::from_seconds(1_769_851_800);
 

@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::question::{self, Question, Waits};
-use crate::domain::command::Command;
+use crate::domain::command::{Command, Rotation};
 use crate::domain::id::DeliveryId;
 use crate::domain::id::{DeadLetterId, JobId, Seq};
 use crate::domain::job::{Job, JobSpec, Report};
 use crate::domain::rejection::Rejection;
-use crate::engine::{Answer, Keep, Retried, When};
+use crate::engine::{Answer, Confidential, Keep, Retried, When};
 use crate::log::LogReader;
 use crate::meter::Meter;
 use crate::signature::Secret;
@@ -58,7 +58,7 @@ pub(super) enum Health {
 /// A command on its way to the engine's thread.
 pub(super) struct Message {
     pub(super) command: Command,
-    pub(super) secret: Option<Secret>,
+    pub(super) confidential: Confidential,
     pub(super) when: When,
     pub(super) keep: Option<Keep>,
     pub(super) reply: Sender,
@@ -142,16 +142,35 @@ impl Handle {
     /// Registers a job under an id that the host has chosen. The same id with the same specification again gives the
     /// job as it is; with another one it is a conflict.
     ///
-    /// `secret` signs the job's webhook; it is kept beside the log, never in it.
-    pub fn register(&self, id: JobId, spec: JobSpec, secret: Option<Secret>) -> Reply<Job> {
-        self.keeping(None).register(id, spec, secret)
+    /// `confidential` is the secret that signs the job's webhook, if it has one of its own, and the webhook's headers; they
+    /// are kept beside the log, never in it.
+    pub fn register(&self, id: JobId, spec: JobSpec, confidential: impl Into<Confidential>) -> Reply<Job> {
+        self.keeping(None).register(id, spec, confidential)
     }
 
     /// Reports what a job's worker has to say. What already holds is no news and records nothing.
     ///
     /// With `if_match`, only when the job's version is still that one.
     pub fn report(&self, job: JobId, report: Report, if_match: Option<u64>) -> Reply<Job> {
-        self.keeping(None).send(Command::Report { job, if_match, report }, None, When::Committed, read_job)
+        let command = Command::Report { job, if_match, report, rotation: None };
+        self.keeping(None).send(command, Confidential::none(), When::Committed, read_job)
+    }
+
+    /// Gives a job's webhook another secret, and reports in the same step what there is to report. For `overlap` seconds
+    /// what signed before signs as well. A secret that signs already is no news.
+    ///
+    /// With `if_match`, only when the job's version is still that one.
+    pub fn rotate(
+        &self,
+        job: JobId,
+        secret: Secret,
+        overlap: u32,
+        report: Report,
+        if_match: Option<u64>,
+    ) -> Reply<Job> {
+        let rotation = Some(Rotation { secret: None, overlap });
+        let command = Command::Report { job, if_match, report, rotation };
+        self.keeping(None).send(command, Some(secret).into(), When::Committed, read_job)
     }
 
     /// Asks a job's worker to stop: the job becomes `cancelling`.
@@ -167,7 +186,7 @@ impl Handle {
 
     /// Deletes a dead letter. The delivery's history stays.
     pub fn delete_dead_letter(&self, id: DeadLetterId) -> Reply<()> {
-        self.keeping(None).send(Command::DeleteDeadLetter { id }, None, When::Committed, |_| Some(()))
+        self.keeping(None).send(Command::DeleteDeadLetter { id }, Confidential::none(), When::Committed, |_| Some(()))
     }
 
     /// Sends a delivery once more, whatever became of it; what the receiver has, only with `force`. The reply comes as soon
@@ -250,43 +269,49 @@ pub struct Kept<'a> {
 
 impl Kept<'_> {
     /// As [`Handle::register`].
-    pub fn register(self, id: JobId, spec: JobSpec, secret: Option<Secret>) -> Reply<Job> {
-        self.send(Command::Register { id, spec }, secret, When::Committed, read_job)
+    pub fn register(self, id: JobId, spec: JobSpec, confidential: impl Into<Confidential>) -> Reply<Job> {
+        self.send(Command::Register { id, spec }, confidential.into(), When::Committed, read_job)
     }
 
     /// As [`Handle::cancel`].
     pub fn cancel(self, job: JobId) -> Reply<Job> {
-        self.send(Command::Cancel { job }, None, When::Committed, read_job)
+        self.send(Command::Cancel { job }, Confidential::none(), When::Committed, read_job)
     }
 
     /// As [`Handle::retry_dead_letter`].
     pub fn retry_dead_letter(self, id: DeadLetterId, force: bool, wait: bool) -> Reply<Retried> {
         let when = if wait { When::Attempted } else { When::Committed };
         let read = |answer| if let Answer::Retried(retried) = answer { Some(retried) } else { None };
-        self.send(Command::RetryDeadLetter { id, force }, None, when, read)
+        self.send(Command::RetryDeadLetter { id, force }, Confidential::none(), when, read)
     }
 
     /// Tries many dead letters once more, in one commit: some hundred at a time. Those that can't be, or need not be, are
     /// passed over; the reply says how many were not.
     pub fn retry_dead_letters(self, ids: Vec<DeadLetterId>, force: bool) -> Reply<usize> {
         let read = |answer| if let Answer::Many(many) = answer { Some(many) } else { None };
-        self.send(Command::RetryDeadLetters { ids, force }, None, When::Committed, read)
+        self.send(Command::RetryDeadLetters { ids, force }, Confidential::none(), When::Committed, read)
     }
 
     /// Deletes many dead letters, in one commit: some hundred at a time. The reply says how many there were.
     pub fn delete_dead_letters(self, ids: Vec<DeadLetterId>) -> Reply<usize> {
         let read = |answer| if let Answer::Many(many) = answer { Some(many) } else { None };
-        self.send(Command::DeleteDeadLetters { ids }, None, When::Committed, read)
+        self.send(Command::DeleteDeadLetters { ids }, Confidential::none(), When::Committed, read)
     }
 
     /// As [`Handle::resend`].
     pub fn resend(self, delivery: DeliveryId, force: bool) -> Reply<()> {
-        self.send(Command::Resend { delivery, force }, None, When::Committed, |_| Some(()))
+        self.send(Command::Resend { delivery, force }, Confidential::none(), When::Committed, |_| Some(()))
     }
 
-    fn send<T>(self, command: Command, secret: Option<Secret>, when: When, read: fn(Answer) -> Option<T>) -> Reply<T> {
+    fn send<T>(
+        self,
+        command: Command,
+        confidential: Confidential,
+        when: When,
+        read: fn(Answer) -> Option<T>,
+    ) -> Reply<T> {
         let (sender, receiver) = oneshot::channel();
-        let message = Message { command, secret, when, keep: self.keep, reply: Sender(sender) };
+        let message = Message { command, confidential, when, keep: self.keep, reply: Sender(sender) };
         self.handle.send(message, receiver, read)
     }
 }

@@ -130,7 +130,8 @@ impl Pace {
                 self.failures = self.failures.saturating_add(u32::from(!self.is_paused(now)));
                 if pacing.failures.is_some() {
                     let pause = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(20)).min(pacing.longest_pause);
-                    self.pause(asked.unwrap_or(pause), now);
+                    // The delivery waits as long as was asked; others to the same host may be to somebody else.
+                    self.pause(asked.map_or(pause, |asked| asked.min(pacing.longest_pause)), now);
                 }
             }
         }
@@ -221,8 +222,15 @@ mod tests {
     #[test]
     fn whoever_asks_to_be_left_alone_is() {
         let mut pace = Pace::default();
-        pace.ended(Sign::Busy(Some(Duration::from_secs(90))), at(0), &PACING);
-        assert_eq!(pace.start(0, at(89_999), &PACING), Start::AfterPause(at(90_000)));
+        pace.ended(Sign::Busy(Some(Duration::from_secs(50))), at(0), &PACING);
+        assert_eq!(pace.start(0, at(49_999), &PACING), Start::AfterPause(at(50_000)));
+        let mut pace = Pace::default();
+        pace.ended(Sign::Busy(Some(Duration::from_hours(1))), at(0), &PACING);
+        assert_eq!(
+            pace.start(0, at(0), &PACING),
+            Start::AfterPause(at(60_000)),
+            "others may go to somebody else there"
+        );
         let mut pace = Pace::default();
         pace.ended(Sign::Busy(None), at(0), &PACING);
         assert_eq!(pace.start(0, at(0), &PACING), Start::AfterPause(at(1_000)));

@@ -111,6 +111,8 @@ pub enum ResolveError {
     Blocked(Blocked),
     /// The name has no address, or the resolver failed; in words.
     Failed(String),
+    /// The name was not looked up, for want of a thread; in words. It says nothing of the destination.
+    NoThread(String),
     /// No answer in the time that the whole attempt has left, which is less than a look-up may take.
     TimedOut,
 }
@@ -128,7 +130,7 @@ impl From<NameError> for ResolveError {
     fn from(error: NameError) -> Self {
         match error {
             NameError::Failed(detail) => Self::Failed(detail),
-            NameError::Busy => Self::Failed("too many look-ups under way".into()),
+            NameError::NoThread(detail) => Self::NoThread(detail),
             NameError::TimedOut => Self::TimedOut,
         }
     }
@@ -138,7 +140,7 @@ impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blocked(blocked) => blocked.fmt(f),
-            Self::Failed(detail) => f.write_str(detail),
+            Self::Failed(detail) | Self::NoThread(detail) => f.write_str(detail),
             Self::TimedOut => f.write_str("no answer in time"),
         }
     }

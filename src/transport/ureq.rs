@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::ureq::config::Config;
+use ::ureq::http::HeaderValue;
 use ::ureq::tls::{TlsConfig, TlsProvider};
 use ::ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ::ureq::{Agent, Body, http};
@@ -222,7 +223,17 @@ fn call(
     for (name, value) in &request.headers {
         builder = builder.header(*name, value);
     }
+    for (name, value) in request.custom.iter() {
+        builder = builder.header(name, hidden(value)?);
+    }
     builder.config().timeout_global(Some(timeout)).max_idle_age(max_idle_age).build().send(&request.body[..])
+}
+
+/// A value that nothing prints, should the client's own log be on.
+fn hidden(value: &str) -> Result<HeaderValue, ::ureq::Error> {
+    let mut value = HeaderValue::from_str(value).map_err(|error| ::ureq::Error::Http(error.into()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ fn stored(reader: &dyn LogReader, key: &AnswerKey) -> Result<Option<KeptAnswer>,
 /// When a row can't be read.
 pub fn keep(reader: &dyn LogReader, key: &AnswerKey, answer: &KeptAnswer) -> Result<Vec<RowWrite>, LogError> {
     let mut writes = rows::kept(key, &codec::encode(answer));
-    for (piece, _) in reader.rows(&rows::kept_key(key, &[]), Order::Ascending, None, usize::MAX)? {
+    for piece in reader.keys(&rows::kept_key(key, &[]), usize::MAX)? {
         if writes.iter().all(|write| write.key != piece) {
             writes.push(rows::remove(piece));
         }
@@ -72,8 +72,8 @@ pub fn keep(reader: &dyn LogReader, key: &AnswerKey, answer: &KeptAnswer) -> Res
 /// # Errors
 /// When a row can't be read.
 pub fn next_expiry(reader: &dyn LogReader) -> Result<Option<Timestamp>, LogError> {
-    let first = reader.rows(b"e", Order::Ascending, None, 1)?;
-    Ok(first.first().and_then(|(key, _)| read_expiry(key)).map(|(at, _)| at.plus(KEPT)))
+    let first = reader.keys(b"e", 1)?;
+    Ok(first.first().and_then(|key| read_expiry(key)).map(|(at, _)| at.plus(KEPT)))
 }
 
 /// The rows that forget up to `limit` answers whose time is over at `now`.
@@ -82,7 +82,7 @@ pub fn next_expiry(reader: &dyn LogReader) -> Result<Option<Timestamp>, LogError
 /// When a row can't be read.
 pub fn forget(reader: &dyn LogReader, now: Timestamp, limit: usize) -> Result<Vec<RowWrite>, LogError> {
     let mut writes = Vec::new();
-    for (row, _) in reader.rows(b"e", Order::Ascending, None, limit)? {
+    for row in reader.keys(b"e", limit)? {
         let Some((at, key)) = read_expiry(&row) else {
             return Err(LogError::corrupt(format!("row {}", row.escape_ascii()), "it names no idempotency key"));
         };
@@ -96,8 +96,9 @@ pub fn forget(reader: &dyn LogReader, now: Timestamp, limit: usize) -> Result<Ve
             Err(_) => true,
         };
         if is_over {
-            let pieces = reader.rows(&rows::kept_key(&key, &[]), Order::Ascending, None, usize::MAX)?;
-            writes.extend(pieces.into_iter().map(|(key, _)| rows::remove(key)));
+            // By their keys alone: one that is damaged goes, too.
+            let pieces = reader.keys(&rows::kept_key(&key, &[]), usize::MAX)?;
+            writes.extend(pieces.into_iter().map(rows::remove));
         }
     }
     Ok(writes)

@@ -1,6 +1,7 @@
 //! What lists are filtered by: sets of numbers, each as bitmaps in rows of their own.
 //!
-//! A set is a class: the jobs of one status, the deliveries of one status and kind. Jobs and deliveries are numbered by
+//! A set is a class: the jobs of one status, the deliveries of one kind, and those of one status as well. Commits come
+//! between the reads of a list, so a list reads no two classes between which an entry may move. Jobs and deliveries are numbered by
 //! the position at which they came to be, dead letters by their own number. A row holds one block of 512 numbers, so that
 //! a commit of hundreds of jobs, which lie close together, changes a handful of rows; a block in which nothing is left
 //! has no row, and a page is found by reading as many rows as it has entries at most.
@@ -35,8 +36,18 @@ impl Class {
         Self(vec![b'i', b'd', status as u8, kind as u8])
     }
 
+    /// Whatever their status: it may change while a list is read, and the list is to see them all the same.
+    pub(super) fn deliveries_of(kind: EventKind) -> Self {
+        Self(vec![b'i', b'k', kind as u8])
+    }
+
     pub(super) fn letters(kind: EventKind, resolved: bool) -> Self {
         Self(vec![b'i', b'x', kind as u8, u8::from(resolved)])
+    }
+
+    /// Whether or not a retry has succeeded, for the same reason.
+    pub(super) fn letters_of(kind: EventKind) -> Self {
+        Self(vec![b'i', b'l', kind as u8])
     }
 
     /// By a hash, for a key has to be short; 128 bits of SHA-256 are never those of two URLs.

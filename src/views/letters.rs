@@ -49,8 +49,11 @@ impl LetterFilter {
 
     fn classes(&self) -> Vec<Class> {
         let kinds = EventKind::ALL.into_iter().filter(|kind| self.kind.is_none_or(|wanted| wanted == *kind));
-        let resolved = [false, true].into_iter().filter(|is| self.resolved.is_none_or(|wanted| wanted == *is));
-        kinds.flat_map(|kind| resolved.clone().map(move |resolved| Class::letters(kind, resolved))).collect()
+        let class = |kind| match self.resolved {
+            Some(resolved) => Class::letters(kind, resolved),
+            None => Class::letters_of(kind),
+        };
+        kinds.map(class).collect()
     }
 }
 
@@ -72,6 +75,8 @@ impl Views<'_> {
     /// # Errors
     /// When a row can't be read.
     pub fn letter_page(&self, filter: &LetterFilter, offset: u64, limit: usize) -> Result<LetterPage, LogError> {
+        // Without a filter all that there are are counted already, and the page's end is enough.
+        let counted = if filter.is_empty() { Some(self.totals()?.dead_letters) } else { None };
         let (mut numbers, mut total) = (Vec::new(), 0);
         for block in self.letter_blocks(filter)? {
             let (block, bits) = block?;
@@ -82,7 +87,11 @@ impl Views<'_> {
                 numbers.extend(bits.numbers(block).skip(skipped).take(room));
             }
             total += count;
+            if counted.is_some() && numbers.len() == limit {
+                break;
+            }
         }
+        let total = counted.unwrap_or(total);
         let letters = numbers.into_iter().map(|number| self.dead_letter(DeadLetterId(number)));
         // One that was deleted since the index was read is not there any more.
         let letters = letters.filter_map(Result::transpose).collect::<Result<_, _>>()?;
@@ -126,8 +135,8 @@ impl Views<'_> {
     fn letters_of(&self, job: &JobId, filter: &LetterFilter) -> Result<Vec<(u64, Bits)>, LogError> {
         let Some(job) = self.job(job)? else { return Ok(Vec::new()) };
         let mut ids = BTreeSet::new();
-        for envelope in self.history(&job)? {
-            if let Event::DeliveryExhausted { dead_letter, .. } = envelope.event {
+        for envelope in self.backwards(&job) {
+            if let Event::DeliveryExhausted { dead_letter, .. } = envelope?.event {
                 ids.insert(dead_letter);
             }
         }

@@ -72,7 +72,10 @@ impl Draft {
         let before = if let Some(Standing::Delivery(status)) = before { Some(*status) } else { None };
         self.writes.push(delivery_row(delivery));
         match before {
-            None => self.arrivals.add(delivery.scheduled, Newcomer::Delivery(id)),
+            None => {
+                self.arrivals.add(delivery.scheduled, Newcomer::Delivery(id));
+                self.index.add(&Class::deliveries_of(kind), delivery.scheduled.0);
+            }
             Some(before) if before.is_active() && !after.is_active() => self.writes.push(remove(queue_key(id))),
             Some(before) if !before.is_active() && after.is_active() => self.writes.push(remove(delivery_key(id))),
             Some(_) => {}
@@ -111,8 +114,9 @@ impl Draft {
     }
 }
 
-fn letter_classes(letter: &DeadLetter) -> [Class; 2] {
-    [Class::letters(letter.kind, letter.is_resolved()), Class::letters_to(&letter.url)]
+fn letter_classes(letter: &DeadLetter) -> [Class; 3] {
+    let DeadLetter { kind, url, .. } = letter;
+    [Class::letters_of(*kind), Class::letters(*kind, letter.is_resolved()), Class::letters_to(url)]
 }
 
 /// Every row that a state stands for, for a comparison with the stored ones. Payloads are not derived and not among them.

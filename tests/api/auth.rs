@@ -96,6 +96,15 @@ fn everything_needs_a_key_but_the_probes() {
 }
 
 #[test]
+fn the_description_says_whether_a_key_is_needed() {
+    let right = format!("Bearer {FIRST}");
+    let needed = get(&start(), "/openapi.json", &[&right]).expect(200).body;
+    assert_eq!(needed["security"], json!([{"key": []}]));
+    assert_eq!(needed["paths"]["/health"]["get"]["security"], json!([{}]));
+    assert_eq!(Api::start().get("/openapi.json").expect(200).body["security"], json!([{"key": []}, {}]));
+}
+
+#[test]
 fn with_keys_any_host_is_answered() {
     let api = start();
     let ask = |hosts: &str, authorization: &str| {

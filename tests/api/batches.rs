@@ -104,6 +104,7 @@ fn a_terminal_batch_never_changes() {
     for report in [json!({"status": "completed"}), json!({"request_counts": {"failed": 1}})] {
         let answer = api.patch("/v1/batches/t", &report);
         answer.expect_problem(409, "illegal_transition", Value::Null);
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "OpenAI's clients are told that it is in vain");
     }
     api.post_nothing("/v1/batches/t/cancel").expect_problem(409, "illegal_transition", Value::Null);
     api.patch("/v1/batches/t", &json!({"status": "failed"})).expect(200);
@@ -120,14 +121,14 @@ fn if_match_holds_a_report_to_a_version() {
         api.send("PATCH", "/v1/batches/v", &headers, body.as_bytes())
     };
     assert_eq!(patch("\"1\"", 1).expect(200).header("etag"), Some("\"2\""));
-    for stale in ["\"1\"", "W/\"2\"", "\"other\"", "\"7\", \"8\""] {
+    for stale in ["\"1\"", "W/\"2\"", "\"other\"", "\"7\", \"8\"", "", ","] {
         patch(stale, 2).expect_problem(412, "stale_version", Value::Null);
     }
-    for bad in ["2", "\"2", "", "\"2\" \"3\""] {
+    for bad in ["2", "\"2", "\"2\" \"3\""] {
         patch(bad, 2).expect_problem(400, "malformed_if_match", Value::Null);
     }
     assert_eq!(patch("*", 2).expect(200).header("etag"), Some("\"3\""));
-    assert_eq!(patch("\"9\", \"3\"", 3).expect(200).header("etag"), Some("\"4\""));
+    assert_eq!(patch("\"9\",, \"3\",", 3).expect(200).header("etag"), Some("\"4\""));
 }
 
 #[test]
@@ -226,4 +227,26 @@ fn lists_are_walked_newest_first() {
     assert_eq!(walk("status=completed"), (completed.clone(), 1));
     assert_eq!(walk("limit=2&status=completed"), (completed, 3));
     assert_eq!(walk("status=expired"), (Vec::new(), 1));
+}
+
+#[test]
+fn a_history_is_read_in_pages() {
+    let api = Api::start();
+    api.post("/v1/batches", &json!({"id": "long"})).expect(200);
+    for completed in 1..=9 {
+        api.patch("/v1/batches/long", &json!({"request_counts": {"completed": completed}})).expect(200);
+    }
+    let whole = api.get("/v1/batches/long/history").expect(200).body;
+    assert_eq!((whole["data"].as_array().unwrap().len(), &whole["has_more"]), (10, &json!(false)));
+    let (mut read, mut after) = (Vec::new(), 0);
+    loop {
+        let page = api.get(&format!("/v1/batches/long/history?limit=4&after={after}")).expect(200).body;
+        read.extend(page["data"].as_array().unwrap().clone());
+        after = read.last().unwrap()["seq"].as_u64().unwrap();
+        if page["has_more"] == false {
+            break;
+        }
+    }
+    assert_eq!(Value::Array(read), whole["data"]);
+    api.get("/v1/batches/long/history?limit=1001").expect_problem(422, "invalid_parameter", "limit");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::fixture::{Answer, Api};
+use crate::fixture::{Answer, Api, HOOK};
 
 /// An OpenAPI document.
 pub struct Description {
@@ -141,6 +141,46 @@ fn it_holds_together() {
     for schema in document["components"]["schemas"].as_object().unwrap().values() {
         assert!(jsonschema::draft202012::meta::is_valid(schema), "{schema}");
     }
+}
+
+/// What a request may not have is described as such, and what it may have is not described more narrowly than it is.
+#[test]
+fn bodies_are_described_as_they_are_read() {
+    let api = Api::start();
+    let document = api.get("/openapi.json").expect(200).body;
+    let validator = |name: &str| {
+        let reference = json!({"$ref": format!("#/components/schemas/{name}"), "components": document["components"]});
+        jsonschema::draft202012::new(&reference).unwrap()
+    };
+    let (batch, report, purge) = (validator("NewBatch"), validator("Change"), validator("Purge"));
+    let at = |url: &str| json!({"webhook": {"url": url}});
+    for (schema, body) in [
+        (&batch, json!({"completion_window": "1440m", "output_expires_after": {"anchor": "created_at", "seconds": 1}})),
+        (&batch, at("HTTPS://ä.example/@x?y")),
+        (&batch, json!({"webhook": {"url": HOOK, "headers": {"X-A": "a b"}, "rate_limit": 1, "retry_schedule": [5]}})),
+        (&report, json!({"errors": [{"message": "m".repeat(500), "line": 7}], "request_counts": {"completed": 1}})),
+    ] {
+        assert!(schema.is_valid(&body), "{body}");
+        api.post("/v1/batches", &body).expect(200);
+    }
+    for (schema, body) in [
+        (&batch, json!({"webook": {}})),
+        (&batch, json!({"webhook": {"url": HOOK, "retries": 3}})),
+        (&batch, json!({"output_expires_after": {"anchor": "created_at"}})),
+        (&batch, json!({"webhook": {"url": HOOK, "headers": {"X A": "a"}}})),
+        (&batch, json!({"webhook": {"url": HOOK, "headers": {"X-A": "a "}}})),
+        (&batch, json!({"webhook": {"url": HOOK, "retry_schedule": [0]}})),
+        (&batch, at("https://a@b.example/")),
+        (&batch, at("https://b.example/#a")),
+        (&batch, json!({"request_counts": {"total": 1e20}})),
+        (&report, json!({"errors": [{"text": "x"}]})),
+    ] {
+        assert!(!schema.is_valid(&body), "{body}");
+        api.post("/v1/batches", &body).expect(422);
+    }
+    assert!(report.is_valid(&json!({"status": "failed", "webhook": {"secret": "s", "overlap": 0}})));
+    assert!(!report.is_valid(&json!({"webhook": {"overlap": 0}})) && !report.is_valid(&json!({"webhok": null})));
+    assert!(!purge.is_valid(&json!({})) && !purge.is_valid(&json!({"url": HOOK, "force": true})));
 }
 
 #[test]

@@ -72,6 +72,29 @@ fn without_keys_only_loopback_names_are_answered() {
 }
 
 #[test]
+fn without_keys_other_sites_pages_change_nothing() {
+    let api = Api::start();
+    let own = format!("http://{}", api.address);
+    let post = |headers: &[(&str, &str)]| api.send("POST", "/v1/batches", headers, b"");
+    let json = ("Content-Type", "application/json");
+    for header in [
+        ("Origin", "https://evil.example"),
+        ("Origin", "null"),
+        ("Origin", "http://localhost:1"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+    ] {
+        post(&[header]).expect_problem(403, "cross_site_request", Value::Null);
+        api.send("POST", "/v1/webhooks/dead-letter/1/retry", &[header], b"").expect(403);
+        api.send("DELETE", "/v1/webhooks/dead-letter/1", &[header], b"").expect(403);
+        api.send("GET", "/v1/batches", &[header], b"").expect(200);
+    }
+    for headers in [&[json, ("Origin", &own)][..], &[json, ("Sec-Fetch-Site", "same-origin")], &[json]] {
+        api.send("POST", "/v1/batches", headers, b"{}").expect(200);
+    }
+}
+
+#[test]
 fn heads_are_bounded() {
     let api = Api::start();
     let head = |fields: usize| {

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use hookledger::api::{self, ApiOptions};
 use hookledger::domain::event::Envelope;
-use hookledger::domain::id::Seq;
+use hookledger::domain::id::{JobId, Seq};
+use hookledger::domain::job::{Job, JobSpec};
 use hookledger::domain::outcome::{Outcome, Response};
 use hookledger::log::{EventLog, LogError, LogReader, RowWrite, memory::MemoryLog};
-use hookledger::runtime::{Handle, Options, Runtime};
+use hookledger::runtime::{Error, Handle, Options, Reply, Runtime};
 use hookledger::transport::{Request, Transport};
 use serde_json::{Value, json};
 
@@ -29,19 +30,22 @@ pub const SECRET: &str = "whsec_dGhpcy1tdXN0LW5ldmVyLWNvbWUtYmFjaw==";
 /// Where webhooks go here.
 pub const HOOK: &str = "https://receiver.example/hook";
 
-/// Answers every attempt with `status`, when `gate` lets it.
+/// Answers every attempt with `status`, when `gate` lets it, and repeats the webhook's own headers.
 pub struct Scripted {
     pub status: AtomicU16,
     gate: RwLock<()>,
     began: Mutex<Sender<String>>,
     /// The body of every attempt, when it begins.
     pub attempts: Mutex<Receiver<String>>,
+    /// Every request, whole.
+    pub requests: Mutex<Vec<Request>>,
 }
 
 impl Scripted {
     fn new() -> Self {
         let (began, attempts) = mpsc::channel();
-        Self { status: 500.into(), gate: RwLock::default(), began: Mutex::new(began), attempts: Mutex::new(attempts) }
+        let (began, attempts) = (Mutex::new(began), Mutex::new(attempts));
+        Self { status: 500.into(), gate: RwLock::default(), began, attempts, requests: Mutex::default() }
     }
 
     /// Waits for the beginning of an attempt, and gives its body.
@@ -58,10 +62,13 @@ impl Scripted {
 
 impl Transport for Scripted {
     fn send(&self, request: &Request) -> Outcome {
+        self.requests.lock().unwrap().push(request.clone());
         self.began.lock().unwrap().send(String::from_utf8(request.body.to_vec()).unwrap()).unwrap();
         let _open = self.gate.read().unwrap();
         let status = self.status.load(Ordering::SeqCst);
-        Outcome { duration_ms: 7, result: Ok(Response { status, excerpt: "an excerpt".into(), retry_after: None }) }
+        let repeated: Vec<_> = request.custom.iter().map(|(name, value)| format!(", {name}: {value}")).collect();
+        let excerpt = format!("an excerpt{}", repeated.concat());
+        Outcome { duration_ms: 7, result: Ok(Response { status, excerpt, retry_after: None }) }
     }
 }
 
@@ -118,16 +125,25 @@ impl Api {
     }
 
     pub fn start_with(api_options: ApiOptions) -> Self {
+        Self::start_on(&MemoryLog::new(), api_options)
+    }
+
+    /// Starts it on a store that may have been in use before.
+    pub fn start_on(store: &MemoryLog, api_options: ApiOptions) -> Self {
         let mut options = Options::default();
         options.engine.policy.max_attempts = 1;
         options.engine.pacing.failures = None;
-        Self::run(api_options, &options)
+        Self::start_as(store, api_options, &options)
     }
 
+    /// Starts it with other options.
     pub fn run(api_options: ApiOptions, options: &Options) -> Self {
+        Self::start_as(&MemoryLog::new(), api_options, options)
+    }
+
+    fn start_as(store: &MemoryLog, api_options: ApiOptions, options: &Options) -> Self {
         let transport = Arc::new(Scripted::new());
-        let memory = MemoryLog::new();
-        let log = memory.reopen();
+        let (memory, log) = (store.reopen(), store.reopen());
         let faults = Arc::new(Faults::default());
         let gated = Gated { log: memory, faults: Arc::clone(&faults) };
         let runtime = Runtime::start(Box::new(gated), Arc::clone(&transport) as Arc<dyn Transport>, options).unwrap();
@@ -153,6 +169,14 @@ impl Api {
 
     pub fn handle(&self) -> &Handle {
         self.runtime.as_ref().unwrap().handle()
+    }
+
+    /// Ends it all in good order, and starts it anew on the same store.
+    pub fn restart(mut self) -> Self {
+        let store = self.log.reopen();
+        self.end_engine();
+        drop(self);
+        Self::start_on(&store, ApiOptions::default())
     }
 
     /// Ends the engine, not the server.
@@ -189,6 +213,12 @@ impl Api {
 
     pub fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send("PATCH", path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// A `POST` under an idempotency key; an empty body is none.
+    pub fn post_once(&self, key: &str, path: &str, body: &str) -> Answer {
+        let headers = [("Idempotency-Key", key), ("Content-Type", "application/json")];
+        self.send("POST", path, &headers[..if body.is_empty() { 1 } else { 2 }], body.as_bytes())
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -233,6 +263,23 @@ impl Api {
             (name.to_ascii_lowercase(), value.to_owned())
         };
         Answer::new(status, lines.map(header).collect(), body.to_owned())
+    }
+
+    /// Runs `during` while the engine is held in a commit and its queue is full. Gives what became of what filled it.
+    pub fn overloaded(&self, during: impl FnOnce()) -> Vec<Result<Job, Error>> {
+        let held = self.faults.gate.write().unwrap();
+        let begun = self.faults.begun.load(Ordering::SeqCst);
+        let register =
+            |n: usize| self.handle().register(JobId::new(&format!("o{n}")).unwrap(), JobSpec::default(), None);
+        let mut replies = vec![register(0)];
+        // Until it is held there, it takes from the queue.
+        while self.faults.begun.load(Ordering::SeqCst) == begun {
+            thread::yield_now();
+        }
+        replies.extend((1..6000).map(register));
+        during();
+        drop(held);
+        replies.into_iter().map(Reply::wait).collect()
     }
 
     /// Registers a batch with a webhook that has a secret.
@@ -285,19 +332,30 @@ fn serve(handle: Handle, options: ApiOptions, stopped: oneshot::Receiver<()>, to
     });
 }
 
+/// Writers that are at work: one less when each of these goes, also by a panic, so that nobody waits for it in vain.
+pub struct AtWork<'a>(pub &'a AtomicUsize);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// An answer. Whatever it is, it has a request id and no secret.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 impl Answer {
     fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Self {
         assert!(!body.contains(SECRET) && !body.contains("must-never"), "{body}");
-        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-        let answer = Self { status, headers, body };
+        let (text, body) = (body.clone(), serde_json::from_str(&body).unwrap_or(Value::String(body)));
+        let answer = Self { status, headers, body, text };
         assert!(answer.header("x-request-id").is_some(), "{answer:?}");
         assert!(answer.body.is_string() || answer.header("content-type") == Some("application/json"), "{answer:?}");
         answer

@@ -4,11 +4,19 @@
 
 mod auth;
 mod batches;
+mod bulk;
 mod dead_letters;
 mod deliveries;
 mod description;
 mod entry;
+mod expiry;
 mod failing;
+mod feed;
 mod fixture;
+mod idempotency;
+mod lists;
+mod metrics;
 mod validation;
+mod waiting;
+mod webhook_options;
 mod wire;

@@ -26,6 +26,7 @@ fn every_field_is_checked_and_named() {
         (json!({"metadata": {"k": "v".repeat(513)}}), "invalid_metadata", "metadata"),
         (json!({"metadata": {"webhook_url": "ftp://a.example"}}), "invalid_url", "metadata.webhook_url"),
         (json!({"output_expires_after": {"seconds": 1}}), "missing_field", "output_expires_after.anchor"),
+        (json!({"output_expires_after": {"anchor": "created_at"}}), "missing_field", "output_expires_after.seconds"),
         (
             json!({"output_expires_after": {"anchor": "expires_at", "seconds": 1}}),
             "invalid_anchor",
@@ -43,11 +44,13 @@ fn every_field_is_checked_and_named() {
         (json!({"errors": {"object": "list"}}), "missing_field", "errors.data"),
         (json!({"errors": {"object": "set", "data": []}}), "invalid_object", "errors.object"),
         (json!({"errors": [{"line": "7"}]}), "invalid_type", "errors.0.line"),
+        (json!({"errors": [{"line": 1_u64 << 63}]}), "invalid_type", "errors.0.line"),
         (json!({"webhook": "https://a.example"}), "invalid_type", "webhook"),
         (json!({"webhook": {}}), "missing_field", "webhook.url"),
         (webhook("url", json!("example.com/hook")), "invalid_url", "webhook.url"),
         (webhook("url", json!("http://a.example/")), "invalid_url", "webhook.url"),
         (webhook("url", json!("https://user:pass@a.example/")), "invalid_url", "webhook.url"),
+        (webhook("url", json!("https://@a.example/")), "invalid_url", "webhook.url"),
         (webhook("secret", json!("")), "invalid_secret", "webhook.secret"),
         (webhook("secret", json!("x".repeat(257))), "invalid_secret", "webhook.secret"),
         (webhook("secret", json!([SECRET])), "invalid_type", "webhook.secret"),
@@ -105,7 +108,7 @@ fn an_unknown_field_is_named_with_the_allowed_ones() {
     let answer = api.patch("/v1/batches/u", &json!({"metadata": {}}));
     assert_eq!(
         answer.expect_problem(422, "unknown_field", "metadata"),
-        "Unknown field 'metadata'. Allowed fields: error_file_id, errors, output_file_id, request_counts, status"
+        "Unknown field 'metadata'. Allowed fields: error_file_id, errors, output_file_id, request_counts, status, webhook"
     );
 }
 
@@ -178,7 +181,7 @@ fn queries_are_checked() {
         ("/v1/batches?status=done".into(), "invalid_parameter", "status"),
         ("/v1/batches?offset=1".into(), "unknown_parameter", "offset"),
         ("/v1/batches/q?verbose=1".into(), "unknown_parameter", "verbose"),
-        ("/v1/batches/q/history?limit=1".into(), "unknown_parameter", "limit"),
+        ("/v1/batches/q/history?offset=1".into(), "unknown_parameter", "offset"),
         (format!("{letters}?limit=1001"), "invalid_parameter", "limit"),
         (format!("{letters}?offset=-1"), "invalid_parameter", "offset"),
         (format!("{letters}?event=typo"), "invalid_parameter", "event"),

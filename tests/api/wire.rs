@@ -106,6 +106,27 @@ fn what_is_behind_an_ambiguous_request_is_not_a_request() {
 }
 
 #[test]
+fn a_chunked_request_is_the_last_one_of_its_connection() {
+    let api = Api::start();
+    let head = "POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+    for ambiguous in ["Content-Length: 2\r\nContent-Length: 2", "Content-Length: 2\r\nTransfer-Encoding: chunked"] {
+        let mut socket = connect(&api);
+        socket.write_all(format!("{chunked}{head}{ambiguous}\r\n\r\n{{}}").as_bytes()).unwrap();
+        let answers = rest(socket);
+        assert!(answers.starts_with("HTTP/1.1 200") && answers.contains("connection: close\r\n"), "{answers}");
+        assert_eq!(answers.matches("HTTP/1.1").count(), 1, "{answers}");
+    }
+    // Also where nothing follows at once, and where the request is refused.
+    for host in ["localhost", "other.example"] {
+        let mut socket = connect(&api);
+        socket.write_all(chunked.replace("localhost", host).as_bytes()).unwrap();
+        assert!(rest(socket).contains("connection: close\r\n"), "{host}");
+    }
+    assert_eq!(api.get("/v1/batches").body["data"].as_array().unwrap().len(), 3, "one for each that was right");
+}
+
+#[test]
 fn targets_and_methods_of_every_form_are_answered() {
     let api = Api::start();
     let ask = |line: &str| {

@@ -7,6 +7,7 @@ use hookledger::domain::delivery::{AttemptEnd, DeadLetter, Delivery, DeliverySta
 use hookledger::domain::event::{Envelope, Event};
 use hookledger::domain::id::DeliveryId;
 use hookledger::domain::job::{Job, Report};
+use hookledger::domain::options::WebhookOptions;
 use hookledger::domain::rejection::Rejection;
 use hookledger::domain::state::Totals;
 use hookledger::domain::time::Timestamp;
@@ -58,6 +59,15 @@ impl Names {
             Event::DeliverySuperseded { delivery } => self.delivery(*delivery),
             Event::RedeliveryRequested { delivery, forced } => {
                 format!("{}{}", self.delivery(*delivery), if *forced { ", forced" } else { "" })
+            }
+            Event::WebhookConfigured { options: WebhookOptions { headers, rate_limit, retry_schedule } } => {
+                let headers = headers.map(|_| "headers".to_owned());
+                let rate = rate_limit.map(|rate| format!("at most {rate}/s"));
+                let schedule = retry_schedule.as_ref().map(|waits| format!("retries after {waits:?} s"));
+                [headers, rate, schedule].into_iter().flatten().collect::<Vec<_>>().join(", ")
+            }
+            Event::SecretRotated { former_until, .. } => {
+                format!("what signed before signs until {}", self.time(*former_until))
             }
         };
         format!("{seq:>3} {:>10}  {job} (after {prev})  {}  {said}", self.time(*at), event.name())

@@ -1,9 +1,11 @@
 //! The scripts' language: a verb, then words and `key=value` pairs, one command a line. `#` begins a comment.
 //!
 //! ```text
-//! settings max_attempts=2 timeout=10 secret=global   first of all, where the defaults will not do
+//! settings max_attempts=2 timeout=10 secret=new,old   first of all, where the defaults will not do
 //! register JOB url=… events=a,b max_retries=N timeout=S format=event secret=… window=30m status=… metadata=k:v
+//!          headers=name:value rate_limit=N retry_schedule=5,300
 //! report JOB [STATUS] total=N completed=N failed=N output=ID errors=ID if_match=N
+//! rotate JOB [STATUS] secret=… overlap=1h   another secret, and what is reported with it
 //! cancel JOB
 //! answer 500 503 timeout hold     what the next attempts come to; `hold`: nothing yet
 //! end 200                         what the oldest attempt on hold comes to

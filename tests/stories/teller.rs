@@ -5,16 +5,18 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use hookledger::attempt::Attempt;
-use hookledger::domain::command::Command;
+use hookledger::domain::command::{Command, Rotation};
 use hookledger::domain::event::Event;
+use hookledger::domain::headers::CustomHeaders;
 use hookledger::domain::id::{DeadLetterId, DeliveryId, JobId, Seq};
 use hookledger::domain::job::{JobSpec, Report, Status};
+use hookledger::domain::options::WebhookOptions;
 use hookledger::domain::outcome::{Failure, FailureKind, Outcome, Response, RetryAfter};
 use hookledger::domain::state::State;
 use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::{EventKind, Format, Webhook};
 use hookledger::engine::replay::{differences, rebuild};
-use hookledger::engine::{Asked, Engine, Input, Settings, Ticket, When};
+use hookledger::engine::{Asked, Confidential, Engine, Input, Settings, Ticket, When};
 use hookledger::log::memory::MemoryLog;
 use hookledger::log::{EventLog, LogReader};
 use hookledger::signature::Secret;
@@ -104,16 +106,16 @@ impl Teller {
             "report" => {
                 line.allow(&["total", "completed", "failed", "output", "errors", "if_match"]);
                 let job = JobId::new(line.word(0)).unwrap();
-                let command =
-                    Command::Report { job, if_match: line.number("if_match"), report: report(line, line.words.get(1)) };
-                self.ask(command, None);
+                let (if_match, report) = (line.number("if_match"), report(line, line.words.get(1)));
+                self.ask(Command::Report { job, if_match, report, rotation: None }, Confidential::none());
             }
-            "cancel" => self.ask(Command::Cancel { job: JobId::new(line.word(0)).unwrap() }, None),
+            "rotate" => self.rotate(line),
+            "cancel" => self.ask(Command::Cancel { job: JobId::new(line.word(0)).unwrap() }, Confidential::none()),
             "retry" => {
                 let force = line.words.get(1).is_some_and(|word| *word == "force");
-                self.ask(Command::RetryDeadLetter { id: dead_letter(line), force }, None);
+                self.ask(Command::RetryDeadLetter { id: dead_letter(line), force }, Confidential::none());
             }
-            "delete" => self.ask(Command::DeleteDeadLetter { id: dead_letter(line) }, None),
+            "delete" => self.ask(Command::DeleteDeadLetter { id: dead_letter(line) }, Confidential::none()),
             "answer" => self.answers.extend(line.words.iter().map(|word| outcome(word, line.number("retry_after")))),
             "end" => self.end(line),
             "advance" => self.advance(duration(line.word(0))),
@@ -145,13 +147,14 @@ impl Teller {
         settings.policy.timeout = line.number("timeout").map_or(settings.policy.timeout, Duration::from_secs);
         settings.pacing.slots = line.number("per_destination").unwrap_or(settings.pacing.slots);
         settings.progress_interval = line.get("progress_interval").map_or(settings.progress_interval, duration);
-        settings.global_secret = line.get("secret").map(|secret| Secret::new(secret).unwrap());
+        let secrets = line.get("secret").into_iter().flat_map(|secrets| secrets.split(','));
+        settings.global_secrets = secrets.map(|secret| Secret::new(secret).unwrap()).collect();
     }
 
     fn register(&mut self, line: &Line<'_>) {
         let keys =
             ["url", "secret", "max_retries", "timeout", "events", "format", "window", "status", "metadata", "total"];
-        line.allow(&keys);
+        line.allow(&[&keys[..], &["headers", "rate_limit", "retry_schedule"]].concat());
         let events = line.get("events").map(|events| {
             let names: Vec<_> = events.split(',').map(str::to_owned).collect();
             EventKind::parse_list(&names).unwrap()
@@ -169,6 +172,13 @@ impl Teller {
             metadata: metadata.map(|(key, value)| (key.into(), value.into())).into_iter().collect(),
             total: line.number("total").unwrap_or(0),
             webhook,
+            options: WebhookOptions {
+                rate_limit: line.number("rate_limit"),
+                retry_schedule: line
+                    .get("retry_schedule")
+                    .map(|waits| waits.split(',').map(|wait| wait.parse().unwrap()).collect()),
+                ..WebhookOptions::default()
+            },
             report: Report { total: None, ..report(line, line.get("status").as_ref()) },
             ..JobSpec::default()
         };
@@ -177,13 +187,28 @@ impl Teller {
         if !self.secrets.contains_key(&id) {
             self.secrets.extend(secret.clone().map(|secret| (id.clone(), secret)));
         }
-        self.ask(Command::Register { id, spec }, secret);
+        let headers = line.get("headers").and_then(|pair| pair.split_once(':'));
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let headers = CustomHeaders::new(headers).unwrap();
+        self.ask(Command::Register { id, spec }, Confidential { secret, headers });
     }
 
-    fn ask(&mut self, command: Command, secret: Option<Secret>) {
+    fn rotate(&mut self, line: &Line<'_>) {
+        line.allow(&["secret", "overlap"]);
+        let job = JobId::new(line.word(0)).unwrap();
+        let secret = Secret::new(line.get("secret").unwrap()).unwrap();
+        let overlap =
+            line.get("overlap").map_or(Rotation::DEFAULT_OVERLAP.into(), |overlap| duration(overlap).as_secs());
+        let rotation = Some(Rotation { secret: None, overlap: overlap.try_into().unwrap() });
+        self.secrets.insert(job.clone(), secret.clone());
+        let report = report(line, line.words.get(1));
+        self.ask(Command::Report { job, if_match: None, report, rotation }, Some(secret).into());
+    }
+
+    fn ask(&mut self, command: Command, confidential: Confidential) {
         let when = if matches!(command, Command::RetryDeadLetter { .. }) { When::Attempted } else { When::Committed };
         let asked = Asked { ticket: Ticket(0), when, keep: None };
-        self.run(vec![Input { command, secret, asked: Some(asked) }]);
+        self.run(vec![Input { command, confidential, asked: Some(asked) }]);
     }
 
     fn end(&mut self, line: &Line<'_>) {
@@ -245,7 +270,7 @@ impl Teller {
         assert_eq!(header("webhook-id"), attempt.delivery.to_string(), "the receiver's idempotency key");
         assert_eq!(header("webhook-timestamp"), self.now.as_seconds().to_string(), "every timestamp is fresh");
         assert_eq!(header("X-Webhook-Timestamp"), header("webhook-timestamp"));
-        let secret = self.secrets.get(&self.jobs[&attempt.delivery]).or(self.settings.global_secret.as_ref());
+        let secret = self.secrets.get(&self.jobs[&attempt.delivery]).or(self.settings.global_secrets.first());
         match secret.map(|secret| Verifier::new(secret.expose()).unwrap()) {
             Some(receiver) => {
                 let verified = receiver.verify(request.headers.clone(), &request.body, self.now.as_seconds());
@@ -268,7 +293,8 @@ impl Teller {
             header("webhook-timestamp"),
         );
         let signatures = format!("      {} {}", header("webhook-signature"), header("X-Webhook-Signature"));
-        self.say(format_args!("{first}\n{signatures}"));
+        let custom: Vec<_> = request.custom.iter().map(|(name, _)| format!("\n      {name}: …")).collect();
+        self.say(format_args!("{first}\n{signatures}{}", custom.concat()));
         self.requests.push(request);
     }
 

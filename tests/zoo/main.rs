@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use animals::{Animal, Recorded};
+use hookledger::domain::headers::CustomHeaders;
 use hookledger::domain::outcome::Outcome;
 use hookledger::transport::guard::Guard;
 use hookledger::transport::ureq::{UreqSettings, UreqTransport};
@@ -40,7 +41,7 @@ const MEMORY_KIB: u64 = 64 << 10;
 
 fn request(url: &str, timeout: Duration) -> Request {
     let headers = vec![("webhook-id", "msg_1".to_owned()), ("X-Webhook-Event", "completed".to_owned())];
-    Request { url: url.to_owned(), headers, body: BODY.into(), timeout }
+    Request { url: url.to_owned(), headers, custom: CustomHeaders::none(), body: BODY.into(), timeout }
 }
 
 fn dev() -> UreqTransport {

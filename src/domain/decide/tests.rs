@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use super::super::event::Envelope;
 use super::super::evolve;
-use super::super::id::Seq;
+use super::super::id::{SecretId, Seq};
+use super::super::job::Signing;
 use super::super::outcome::{Failure, FailureKind, Response, RetryAfter};
 use super::super::rejection::Invalid;
 use super::super::state::Policy;
@@ -18,6 +19,7 @@ mod dead_letters;
 mod jobs;
 mod progress;
 mod random;
+mod webhook_options;
 
 /// A history, and what comes next. Time begins at 1,000 seconds, so that a zero time shows.
 #[derive(Clone)]
@@ -168,7 +170,7 @@ fn register(spec: JobSpec) -> Command {
 }
 
 fn report(report: Report) -> Command {
-    Command::Report { job: j(), if_match: None, report }
+    Command::Report { job: j(), if_match: None, report, rotation: None }
 }
 
 fn becomes(status: Status) -> Command {

@@ -83,7 +83,9 @@ fn unresolved(error: Option<&ResolveError>) -> Failure {
     match error {
         Some(ResolveError::Blocked(reason)) => blocked(reason),
         Some(ResolveError::TimedOut) => failure(FailureKind::Timeout, "the time was up before there was an address"),
-        Some(error) => failure(FailureKind::Resolve, error.to_string()),
+        Some(ResolveError::Failed(detail)) => failure(FailureKind::Resolve, detail),
+        // A sign of our own limits, and none of the destination.
+        Some(ResolveError::NoThread(detail)) => failure(FailureKind::Internal, detail),
         None => failure(FailureKind::Internal, "unexpected error of the HTTP client"),
     }
 }

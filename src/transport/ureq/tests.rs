@@ -9,8 +9,10 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::*;
+use crate::domain::headers::CustomHeaders;
 use crate::domain::outcome::RetryAfter;
 use crate::domain::time::Timestamp;
+use crate::transport::resolver::ResolveError;
 
 mod proxy;
 
@@ -27,7 +29,7 @@ fn transport() -> UreqTransport {
 
 fn request(url: &str, timeout: Duration) -> Request {
     let headers = vec![("webhook-id", "msg_1".to_owned()), ("X-Webhook-Event", "completed".to_owned())];
-    Request { url: url.to_owned(), headers, body: BODY.into(), timeout }
+    Request { url: url.to_owned(), headers, custom: CustomHeaders::none(), body: BODY.into(), timeout }
 }
 
 fn send(url: &str, timeout: Duration) -> Result<Response, Failure> {
@@ -40,6 +42,13 @@ fn status(result: Result<Response, Failure>) -> u16 {
 
 fn kind(result: Result<Response, Failure>) -> FailureKind {
     result.unwrap_err().kind
+}
+
+#[test]
+fn a_look_up_that_was_not_made_says_nothing_of_the_destination() {
+    let unresolved = |error| failure::of(&::ureq::Error::Other(Box::new(error)), Stage::Connecting).to_string();
+    assert_eq!(unresolved(ResolveError::NoThread("no thread".into())), "internal: no thread");
+    assert_eq!(unresolved(ResolveError::Failed("no such name".into())), "resolve: no such name");
 }
 
 /// Hands every connection to `handler`, which may keep it, with its number from 0.
@@ -103,6 +112,18 @@ fn sends_the_bytes_with_the_headers_that_were_asked_for() {
         "x-webhook-event: completed",
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_webhooks_own_headers_come_after_all_others() {
+    let (url, requests) = answer_with("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let given = [("X-Tenant", "a b"), ("Authorization", "Basic dTpw")];
+    let custom = CustomHeaders::new(given.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+    assert!(transport().send(&Request { custom, ..request(&url, LONG) }).result.is_ok());
+    let sent = requests.recv().unwrap().to_ascii_lowercase();
+    let at = |line: &str| sent.find(&format!("\r\n{line}\r\n")).unwrap_or_else(|| panic!("{line} in {sent}"));
+    assert!(at("x-webhook-event: completed") < at("authorization: basic dtpw"));
+    assert!(at("authorization: basic dtpw") < at("x-tenant: a b"));
 }
 
 #[test]

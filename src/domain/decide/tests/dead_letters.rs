@@ -37,7 +37,8 @@ fn an_exhausted_delivery_is_one_dead_letter() {
 fn dead_letters_are_numbered_in_the_order_in_which_deliveries_were_given_up() {
     let other = JobId::new("other").unwrap();
     let given = given_a_delivery(1).after(Command::Register { id: other.clone(), spec: spec(hook()) });
-    let given = given.after(Command::Report { job: other, if_match: None, report: Report::of(Status::Failed) });
+    let given =
+        given.after(Command::Report { job: other, if_match: None, report: Report::of(Status::Failed), rotation: None });
     let given = given.after(start(d(2))).after(start(d(1)));
     let given = given.after(ended(d(2), 1, answer(410))).after(ended(d(1), 1, answer(410)));
     assert_eq!((given.letter(1).delivery, given.letter(2).delivery), (d(2), d(1)));
@@ -160,4 +161,14 @@ fn rejections_are_in_words_for_whoever_sent_the_command() {
     let stale = "The batch has changed: its version is 4. Read it again and repeat the change.";
     assert_eq!(words(&Rejection::Stale { version: 4 }), stale);
     assert_eq!(words(&Rejection::NotInFlight), "No attempt with that number is in flight.");
+}
+
+#[test]
+fn one_that_is_named_twice_is_taken_once() {
+    let ids = vec![DeadLetterId(1), DeadLetterId(9), DeadLetterId(1)];
+    let many = Command::RetryDeadLetters { ids: ids.clone(), force: false };
+    let given = given_a_dead_letter().when(many.clone()).then([requested(false)]);
+    given.clone().when(many).nothing();
+    let gone = Event::DeadLetterDeleted { delivery: d(1), dead_letter: DeadLetterId(1) };
+    given.when(Command::DeleteDeadLetters { ids }).then([gone]);
 }

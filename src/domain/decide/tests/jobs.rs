@@ -172,7 +172,12 @@ fn after_the_end_a_report_may_repeat_what_holds_and_nothing_else() {
 #[test]
 fn a_report_is_held_to_the_version_that_it_names() {
     let given = given().after(register(JobSpec::default())).after(becomes(Status::InProgress));
-    let held = |version| Command::Report { job: j(), if_match: Some(version), report: Report::of(Status::Completed) };
+    let held = |version| Command::Report {
+        job: j(),
+        if_match: Some(version),
+        report: Report::of(Status::Completed),
+        rotation: None,
+    };
     let given = given.when(held(1)).refused(&Rejection::Stale { version: 2 });
     let given = given.when(held(3)).refused(&Rejection::Stale { version: 2 });
     let given = given.when(held(2)).then([transitioned(Status::Completed)]);

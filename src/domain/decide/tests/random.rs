@@ -12,6 +12,7 @@ use crate::views;
 enum Step {
     Register { job: u8, spec: u8 },
     Report { job: u8, status: Option<usize>, completed: Option<u64>, if_match: Option<u64> },
+    Rotate { job: u8, secret: u128, overlap: u32, status: Option<usize> },
     Cancel { job: u8 },
     Expire { job: u8 },
     Start { delivery: usize },
@@ -28,9 +29,11 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let job = || 0..3_u8;
     prop_oneof![
-        2 => (job(), 0..5_u8).prop_map(|(job, spec)| Step::Register { job, spec }),
+        2 => (job(), 0..6_u8).prop_map(|(job, spec)| Step::Register { job, spec }),
         4 => (job(), proptest::option::of(0..Status::ALL.len()), proptest::option::of(0..4_u64), proptest::option::weighted(0.1, 0..4_u64))
             .prop_map(|(job, status, completed, if_match)| Step::Report { job, status, completed, if_match }),
+        1 => (job(), 1..4_u128, 0..20_u32, proptest::option::weighted(0.2, 0..Status::ALL.len()))
+            .prop_map(|(job, secret, overlap, status)| Step::Rotate { job, secret, overlap, status }),
         1 => job().prop_map(|job| Step::Cancel { job }),
         1 => job().prop_map(|job| Step::Expire { job }),
         8 => (0..9_usize).prop_map(|delivery| Step::Start { delivery }),
@@ -56,6 +59,11 @@ fn a_spec(number: u8) -> JobSpec {
         1 => spec(hook()),
         2 => spec(Webhook { max_retries: Some(1), ..telling(&EventKind::ALL) }),
         3 => spec(Webhook { max_retries: Some(2), ..telling(&[EventKind::Progress]) }),
+        4 => {
+            let options =
+                WebhookOptions { headers: Some(SecretId(9)), rate_limit: Some(5), retry_schedule: Some(vec![3, 600]) };
+            JobSpec { options, ..spec(Webhook { secret: Some(SecretId(1)), ..telling(&EventKind::ALL) }) }
+        }
         _ => JobSpec { report: Report::of(Status::Failed), ..spec(Webhook { max_retries: Some(1), ..hook() }) },
     }
 }
@@ -81,7 +89,13 @@ fn command(given: &Given, step: &Step) -> Option<Command> {
         Step::Register { job, spec } => Command::Register { id: a_job(job), spec: a_spec(spec) },
         Step::Report { job, status, completed, if_match } => {
             let status = status.map(|index| Status::ALL[index]);
-            Command::Report { job: a_job(job), if_match, report: Report { status, completed, ..Report::default() } }
+            let report = Report { status, completed, ..Report::default() };
+            Command::Report { job: a_job(job), if_match, report, rotation: None }
+        }
+        Step::Rotate { job, secret, overlap, status } => {
+            let report = Report { status: status.map(|index| Status::ALL[index]), ..Report::default() };
+            let rotation = Some(Rotation { secret: Some(SecretId(secret)), overlap });
+            Command::Report { job: a_job(job), if_match: None, report, rotation }
         }
         Step::Cancel { job } => Command::Cancel { job: a_job(job) },
         Step::Expire { job } => Command::Expire { job: a_job(job) },
@@ -111,6 +125,10 @@ struct Promises {
     deliveries: HashMap<DeliveryId, Seen>,
     statuses: HashMap<JobId, Status>,
     letters: HashMap<DeadLetterId, DeliveryId>,
+    /// Each job's newest secret, once it was changed.
+    secrets: HashMap<JobId, SecretId>,
+    /// The newest registration.
+    registered: Seq,
 }
 
 #[derive(Default)]
@@ -123,7 +141,17 @@ struct Seen {
 }
 
 impl Promises {
-    fn see(&mut self, Envelope { job, event, .. }: &Envelope) {
+    fn see(&mut self, Envelope { seq, job, event, prev, .. }: &Envelope) {
+        match event {
+            Event::JobRegistered { .. } => self.registered = *seq,
+            Event::WebhookConfigured { .. } => {
+                assert!(*prev == self.registered && *seq == prev.next(), "right after it");
+            }
+            Event::SecretRotated { secret, .. } => {
+                assert_ne!(self.secrets.insert(job.clone(), *secret), Some(*secret), "another one each time");
+            }
+            _ => {}
+        }
         if let Event::JobTransitioned { report } = event {
             let before = self.statuses.insert(job.clone(), report.status.unwrap());
             assert!(!before.is_some_and(Status::is_terminal), "a terminal status never changes");
