@@ -170,7 +170,7 @@ const RUNS: usize = 5;
 #[ignore = "a measurement, to be run by name in a release build on a quiet machine"]
 fn figures() {
     let kinds = [("alone", Beside::Nobody), ("beside failing", Beside::Failing), ("beside healthy", Beside::Healthy)];
-    let mut runs: BTreeMap<&str, Vec<[f64; 3]>> = BTreeMap::new();
+    let mut runs: BTreeMap<&str, Vec<[f64; 4]>> = BTreeMap::new();
     let wanted = std::env::var("HOOKLEDGER_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
     for run in 1..=wanted {
         for (name, beside) in kinds {
@@ -179,18 +179,19 @@ fn figures() {
             runs.entry(name).or_default().push(figures);
         }
     }
-    let medians: BTreeMap<&str, [f64; 3]> = runs.into_iter().map(|(name, runs)| (name, median(&runs))).collect();
+    let medians: BTreeMap<&str, [f64; 4]> = runs.into_iter().map(|(name, runs)| (name, median(&runs))).collect();
     for (name, figures) in &medians {
         println!("median, {name}: {}", shown(*figures));
     }
     for other in ["alone", "beside healthy"] {
         let ratio = |which: usize| medians["beside failing"][which] / medians[other][which];
-        println!("beside failing to {other}: p50 {:.2}, p99 {:.2}, max {:.2}", ratio(0), ratio(1), ratio(2));
+        let [p50, p90, p99, max] = [0, 1, 2, 3].map(ratio);
+        println!("beside failing to {other}: p50 {p50:.2}, p90 {p90:.2}, p99 {p99:.2}, max {max:.2}");
     }
 }
 
-/// One run: p50, p99 and the maximum of the healthy one's latencies.
-fn measure(beside: Beside) -> [f64; 3] {
+/// One run: p50, p90, p99 and the maximum of the healthy one's latencies.
+fn measure(beside: Beside) -> [f64; 4] {
     let settings =
         [("HOOKLEDGER_MAX_RETRIES", "10"), ("HOOKLEDGER_TIMEOUT", "5s"), ("HOOKLEDGER_LONGEST_PAUSE", "10s")];
     let scene = Scene::start(beside, SECONDS, &settings);
@@ -214,7 +215,7 @@ fn measure(beside: Beside) -> [f64; 3] {
         scene.revive();
         println!("    both live again, and got everything");
     }
-    [50, 99, 100].map(|percent| percentile(&latencies, percent))
+    [50, 90, 99, 100].map(|percent| percentile(&latencies, percent))
 }
 
 /// The machine's time, busy and all, as far as it tells (proc(5), `stat`).
@@ -226,7 +227,7 @@ fn ticks() -> (f64, f64) {
     (all - idle, all)
 }
 
-fn median(runs: &[[f64; 3]]) -> [f64; 3] {
+fn median(runs: &[[f64; 4]]) -> [f64; 4] {
     std::array::from_fn(|which| {
         let mut figures: Vec<f64> = runs.iter().map(|run| run[which]).collect();
         figures.sort_unstable_by(f64::total_cmp);
@@ -234,6 +235,6 @@ fn median(runs: &[[f64; 3]]) -> [f64; 3] {
     })
 }
 
-fn shown([p50, p99, max]: [f64; 3]) -> String {
-    format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")
+fn shown([p50, p90, p99, max]: [f64; 4]) -> String {
+    format!("p50 {p50:.2} ms, p90 {p90:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")
 }
