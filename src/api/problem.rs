@@ -120,7 +120,7 @@ impl Problem {
 
     /// Whether the same request has the same answer however often it is sent.
     fn stands(&self) -> bool {
-        self.status == StatusCode::CONFLICT && matches!(self.code, "illegal_transition" | "id_taken")
+        self.status == StatusCode::CONFLICT && matches!(self.code, "illegal_transition" | "id_taken" | "no_webhook")
     }
 
     /// The `type` of OpenAI's errors.

@@ -119,7 +119,8 @@ fn register(state: &State, id: &JobId, spec: &JobSpec, stamp: Stamp) -> Decision
 /// Another secret for the job's webhook, also when the job is done: its dead letters may be tried again.
 fn rotate(job: &Job, Rotation { secret, overlap }: Rotation, now: Timestamp) -> Decision {
     if job.spec.webhook.is_none() {
-        return Err(Invalid::new("webhook", "no_webhook", "The batch has no webhook: nothing is signed.").into());
+        let message = "The batch has no webhook: there is nothing that a secret could sign.".into();
+        return Err(Rejection::Conflict { code: "no_webhook", message });
     }
     if overlap > Rotation::LONGEST_OVERLAP {
         let message = format!("webhook.overlap is in seconds, 0 to {} (7 days)", Rotation::LONGEST_OVERLAP);

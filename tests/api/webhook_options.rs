@@ -83,7 +83,7 @@ fn a_new_secret_is_checked_and_named() {
     );
     api.post("/v1/batches", &json!({"id": "bare"})).expect(200);
     let rotation = json!({"webhook": {"secret": NEW_SECRET}});
-    api.patch("/v1/batches/bare", &rotation).expect_problem(422, "no_webhook", "webhook");
+    api.patch("/v1/batches/bare", &rotation).expect_problem(409, "no_webhook", Value::Null);
     api.patch("/v1/batches/nobody", &rotation).expect_problem(404, "not_found", Value::Null);
 }
 

@@ -192,7 +192,9 @@ fn a_rotation_and_a_report_happen_together_or_not_at_all() {
 
 #[test]
 fn a_rotation_that_makes_no_sense_is_refused() {
-    given().after(register(JobSpec::default())).when(rotate(2, 60)).invalid("webhook", "no_webhook");
+    let message = "The batch has no webhook: there is nothing that a secret could sign.".into();
+    let refused = Rejection::Conflict { code: "no_webhook", message };
+    given().after(register(JobSpec::default())).when(rotate(2, 60)).refused(&refused);
     let given = given_a_secret().when(rotate(2, 604_801)).invalid("webhook.overlap", "invalid_overlap");
     let nameless = Some(Rotation { secret: None, overlap: 0 });
     let nameless = Command::Report { job: j(), if_match: None, report: Report::default(), rotation: nameless };
