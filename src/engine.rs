@@ -26,7 +26,7 @@ use crate::domain::state::{State, Totals};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Destination, authority};
 use crate::domain::{Stamp, decide, evolve};
-use crate::log::{EventLog, LogError, LogReader, RowWrite};
+use crate::log::{Commit, EventLog, LogError, LogReader, RowWrite};
 use crate::schedule::{Backlog, Rate, Schedule};
 use crate::secrets::Secrets;
 use crate::{payload, views, views::Views};
@@ -354,7 +354,7 @@ impl Engine {
         if self.draft.events.is_empty() && rows.is_empty() {
             return Ok(());
         }
-        self.log.commit(after, &self.draft.events, &rows).map(drop)
+        self.log.commit(&Commit::new(after, &self.draft.events, &rows)).map(drop)
     }
 
     /// An attempt that was recorded as started; one that can't be made has failed, and holds up no other.

@@ -12,19 +12,30 @@
 //! 6. Readers see whole commits in order. A range of events ends at the newest durable one; a single row or event may
 //!    be read up to a commit earlier.
 //! 7. What can't be read is an error that names its position. It is never skipped and never a panic.
+//! 8. Events lie in records that form a [chain], from the [`Anchor`] to the [`head`](EventLog::head): each names the hash
+//!    of the one before it.
+//! 9. A commit may give up the beginning of the log, up to a [`horizon`](Anchor::horizon). After it everything is whole;
+//!    before it only the events are left that the commit [carries](Pruning::carry) over it. Reading in order from before
+//!    it is [`LogError::Pruned`].
 //!
 //! A commit is also what a replicated log would carry: one frame, by one fenced writer.
 
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::event::Envelope;
 use crate::domain::id::Seq;
+use crate::domain::state::Base;
+use chain::{Hash, Head};
 
+pub mod chain;
 pub mod codec;
 mod mark;
 pub mod memory;
 pub mod sled;
+mod store;
 
 /// The largest value that is stored under one key, in bytes: the storage engine keeps larger ones in files of their own,
 /// which it never syncs. An event or a row that is larger is refused before anything is written.
@@ -39,16 +50,67 @@ pub struct RowWrite {
     pub value: Option<Vec<u8>>,
 }
 
+/// What is stored at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// The position that it follows.
+    pub after: Seq,
+    /// The events that are appended, numbered densely.
+    pub events: &'a [Envelope],
+    /// The rows that change.
+    pub rows: &'a [RowWrite],
+    /// What is given up of the log's beginning, if anything is.
+    pub pruning: Option<&'a Pruning>,
+}
+
+impl<'a> Commit<'a> {
+    /// Appends `events` after position `after`, and changes `rows`.
+    #[must_use]
+    pub const fn new(after: Seq, events: &'a [Envelope], rows: &'a [RowWrite]) -> Self {
+        Self { after, events, rows, pruning: None }
+    }
+}
+
+/// How the beginning of a log is given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruning {
+    /// Up to here everything goes: the end of a record of events, beyond the horizon so far, not beyond the log's end.
+    pub horizon: Seq,
+    /// Out of what goes, the events that stay all the same, each in a record of its own outside of the chain.
+    pub carry: Vec<Envelope>,
+    /// The positions of events that were carried until now, and go.
+    pub drop: Vec<Seq>,
+    /// What whoever begins at the horizon has to know of what went.
+    pub base: Base,
+}
+
+/// Where the log begins, and what there is to know of what was before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Everything after this position is there. [`Seq::ZERO`] when nothing was given up.
+    pub horizon: Seq,
+    /// The hash of the record that ended there, which the next one names; [`Hash::NONE`] when nothing was given up.
+    pub hash: Hash,
+    /// What can't be learnt from the events that are left.
+    pub base: Base,
+}
+
 /// The writing side of a log. See the [module](self) for its contract.
 pub trait EventLog: Send {
-    /// Appends `events` after position `after` and changes `rows`, atomically and durably. Gives the new end.
+    /// Appends events, changes rows and gives up the beginning of the log, atomically and durably. Gives the new end.
     ///
     /// # Errors
-    /// [`LogError::Conflict`], [`LogError::TooLarge`]: nothing was stored. [`LogError::Indeterminate`]: nobody knows.
-    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError>;
+    /// [`LogError::Conflict`], [`LogError::TooLarge`], [`LogError::Corrupt`]: nothing was stored.
+    /// [`LogError::Indeterminate`]: nobody knows.
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Seq, LogError>;
+
+    /// The log's durable end.
+    fn head(&self) -> Head;
 
     /// The position of the newest durable event.
-    fn tail(&self) -> Seq;
+    fn tail(&self) -> Seq {
+        self.head().seq
+    }
 
     /// The reading side, which other threads may hold.
     fn reader(&self) -> Arc<dyn LogReader>;
@@ -56,27 +118,47 @@ pub trait EventLog: Send {
 
 /// The reading side of a log.
 pub trait LogReader: Send + Sync {
+    /// The log's durable end.
+    fn head(&self) -> Head;
+
     /// The position of the newest durable event.
-    fn tail(&self) -> Seq;
+    fn tail(&self) -> Seq {
+        self.head().seq
+    }
+
+    /// Where the log begins. It may be on its way to the disk still, as a [`row`](Self::row) may.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn anchor(&self) -> Result<Anchor, LogError>;
 
     /// Up to `limit` durable events after position `after`, in order and without gaps.
     ///
     /// # Errors
-    /// [`LogError::Corrupt`] or [`LogError::Newer`] with the position of the event that can't be read.
+    /// [`LogError::Corrupt`] or [`LogError::Newer`] with the position of the event that can't be read;
+    /// [`LogError::Pruned`] when some of the events after that position were given up.
     fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError>;
 
-    /// The event at `seq`; `None` beyond the log's end. It may be on its way to the disk still: rows, which become
-    /// visible with it, may name it already.
+    /// Up to `limit` of the events that were carried over the horizon, after position `after`, in order.
     ///
     /// # Errors
-    /// As [`events`](Self::events).
-    fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError>;
+    /// [`LogError::Corrupt`] or [`LogError::Newer`] with the position of the event that can't be read.
+    fn carried(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError>;
 
-    /// The events that are stored together with the one at `seq`, in order; none beyond the log's end. For whoever looks
-    /// at several events that lie near one another: a commit is read as a whole.
+    /// The event at `seq`; `None` beyond the log's end, and when it was given up. It may be on its way to the disk still:
+    /// rows, which become visible with it, may name it already.
     ///
     /// # Errors
-    /// As [`events`](Self::events).
+    /// As [`carried`](Self::carried).
+    fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
+        Ok(self.neighbours(seq)?.into_iter().find(|event| event.seq == seq))
+    }
+
+    /// The events that are stored together with the one at `seq`, in order; none beyond the log's end, and none when it was
+    /// given up. For whoever looks at several events that lie near one another: a commit is read as a whole.
+    ///
+    /// # Errors
+    /// As [`carried`](Self::carried).
     fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError>;
 
     /// The row of that key. It may be on its way to the disk still: what a reader sees before its writer was told may be
@@ -99,6 +181,13 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// As [`row`](Self::row).
     fn rows(&self, prefix: &[u8], order: Order, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError>;
+
+    /// Up to `limit` records as they are stored, sealed and unchecked, whose stored keys begin with `prefix` (see
+    /// [`codec`]), in the order of their keys, beginning after the key `after`. They may be on their way to the disk still.
+    ///
+    /// # Errors
+    /// When the storage can't be read.
+    fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError>;
 }
 
 /// A row's key and value.
@@ -135,6 +224,11 @@ pub enum LogError {
     Indeterminate {
         /// What the storage said.
         why: String,
+    },
+    /// What was asked for was given up. Whoever can go on without it reads on from the horizon.
+    Pruned {
+        /// Where the log begins: everything after this position is there.
+        horizon: Seq,
     },
     /// Something stored is damaged, or missing. Restore a backup, or keep a copy of the directory for repair.
     Corrupt {
@@ -189,6 +283,9 @@ impl fmt::Display for LogError {
             Self::Indeterminate { why } => {
                 write!(f, "writing to the log failed, and what was written last is known only after a restart: {why}")
             }
+            Self::Pruned { horizon } => {
+                write!(f, "what was recorded up to position {horizon} has been pruned; the log can be read after that")
+            }
             Self::Corrupt { place, why } => write!(
                 f,
                 "the log is damaged at {place}: {why}. Keep a copy of the data directory, and restore a backup"
@@ -205,13 +302,3 @@ impl fmt::Display for LogError {
 }
 
 impl std::error::Error for LogError {}
-
-/// Checks what a commit of either kind of log has to be, before anything is written.
-fn check_commit(tail: Seq, after: Seq, events: &[Envelope]) -> Result<(), LogError> {
-    if after != tail {
-        return Err(LogError::Conflict { tail });
-    }
-    let dense = events.iter().zip(after.0 + 1..).all(|(event, seq)| event.seq.0 == seq);
-    assert!(dense, "the engine numbers events densely");
-    Ok(())
-}

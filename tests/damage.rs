@@ -10,7 +10,7 @@ use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::Webhook;
 use hookledger::engine::{Answer, Asked, Engine, Input, Settings, Step, Ticket, When};
 use hookledger::log::memory::MemoryLog;
-use hookledger::log::{EventLog, RowWrite};
+use hookledger::log::{Commit, EventLog, RowWrite};
 use hookledger::views::Views;
 
 fn at(seconds: i64) -> Timestamp {
@@ -44,7 +44,7 @@ fn ask(command: Command) -> Input {
 /// Changes a row behind the engine's back, as damage would.
 fn tamper(log: &MemoryLog, key: Vec<u8>, value: Option<Vec<u8>>) {
     let mut log = log.reopen();
-    log.commit(log.tail(), &[], &[RowWrite { key, value }]).unwrap();
+    log.commit(&Commit::new(log.tail(), &[], &[RowWrite { key, value }])).unwrap();
 }
 
 fn status(log: &MemoryLog, id: &str) -> Option<WebhookStatus> {

@@ -14,7 +14,7 @@ use hookledger::domain::id::{JobId, Seq};
 use hookledger::domain::job::Report;
 use hookledger::domain::time::Timestamp;
 use hookledger::log::sled::SledLog;
-use hookledger::log::{EventLog, RowWrite};
+use hookledger::log::{Commit, EventLog, RowWrite};
 
 const COMMITS: u64 = 25;
 const DIRECTORY: &str = "HOOKLEDGER_TEST_FSYNC_DIRECTORY";
@@ -74,7 +74,7 @@ fn commit_and_acknowledge(directory: &Path) {
         let job = JobId::new("job").unwrap();
         let envelope = Envelope { seq, at: Timestamp::default(), job, prev: Seq::ZERO, event };
         let row = RowWrite { key: b"jjob".to_vec(), value: Some(vec![7; 500]) };
-        log.commit(log.tail(), &[envelope], &[row]).unwrap();
+        log.commit(&Commit::new(log.tail(), &[envelope], &[row])).unwrap();
         let mut out = std::io::stdout().lock();
         out.write_all(format!("acknowledged {seq}\n").as_bytes()).unwrap();
         out.flush().unwrap();

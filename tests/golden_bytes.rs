@@ -17,14 +17,15 @@ use hookledger::domain::job::{
     WebhookStatus,
 };
 use hookledger::domain::options::WebhookOptions;
-use hookledger::domain::state::{Policy, State, Totals};
+use hookledger::domain::state::{Base, Policy, State, Totals};
 use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::{Destination, EventKind, Format, Webhook};
 use hookledger::log::memory::MemoryLog;
-use hookledger::log::{EventLog, codec};
+use hookledger::log::{Commit, EventLog, Pruning, codec};
 use hookledger::views;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 /// How many variants [`Event`] has; see [`place`].
 const EVENTS: u8 = 14;
@@ -413,31 +414,76 @@ fn variants() {
 fn seals() {
     let mut out = String::new();
     for (key, body) in [(&b"rk"[..], &b"body"[..]), (b"rk", b""), (b"rl", b"body")] {
-        let sealed = codec::seal(key, body);
-        assert_eq!(codec::unseal(key, &sealed).unwrap(), body);
-        assert_eq!(sealed[0], codec::VERSION);
+        let sealed = codec::seal(key, 1, body);
+        assert_eq!(codec::unseal(key, 1, &sealed).unwrap(), (1, body));
+        assert_eq!(sealed[0], 1);
         hex(&mut out, &format!("{:?} under {:?}", body.escape_ascii(), key.escape_ascii()).replace('"', ""), &sealed);
     }
-    assert!(codec::unseal(b"rl", &codec::seal(b"rk", b"body")).is_err(), "it stands at another place");
+    assert!(codec::unseal(b"rl", 1, &codec::seal(b"rk", 1, b"body")).is_err(), "it stands at another place");
     for length in 0..5 {
-        assert!(codec::unseal(b"rk", &codec::seal(b"rk", b"")[..length]).is_err());
+        assert!(codec::unseal(b"rk", 1, &codec::seal(b"rk", 1, b"")[..length]).is_err());
+    }
+    for (version, newest) in [(0, 1), (2, 1), (3, 2), (u8::MAX, 2)] {
+        let newer = codec::unseal(b"rk", newest, &codec::seal(b"rk", version, b"")).unwrap_err();
+        assert_eq!(newer, codec::Unreadable::Newer(version));
     }
     snapshot("golden_seals", &out);
 }
 
-/// A commit of two events as it is stored: one record.
+/// Commits of two events and of one as they are stored, each one record; the first record given up, its second event
+/// carried.
 #[test]
-fn frame() {
+fn frames() {
     let mut log = MemoryLog::new();
-    let first = Envelope { seq: Seq(1), ..minimal(Event::DeliverySuperseded { delivery: DeliveryId(1) }) };
-    let second = Envelope { seq: Seq(2), ..minimal(Event::DeliverySuperseded { delivery: DeliveryId(2) }) };
-    log.commit(Seq(0), &[first.clone(), second.clone()], &[]).unwrap();
+    let event = |seq, prev| {
+        let event = Event::DeliverySuperseded { delivery: DeliveryId(seq) };
+        Envelope { seq: Seq(u64::try_from(seq).unwrap()), prev: Seq(prev), ..minimal(event) }
+    };
+    let [first, second, third] = [event(1, 0), event(2, 1), event(3, 2)];
+    log.commit(&Commit::new(Seq(0), &[first.clone(), second.clone()], &[])).unwrap();
+    log.commit(&Commit::new(Seq(2), std::slice::from_ref(&third), &[])).unwrap();
     let mut out = String::new();
-    log.damage_event(Seq(1), |record| {
-        hex(&mut out, "two events", record);
-        let body = [&[2][..], &codec::encode_event(&first), &codec::encode_event(&second)].concat();
-        assert_eq!(*record, codec::seal(b"f\0\0\0\0\0\0\0\x02", &body), "under the position of its last event");
-        true
-    });
-    snapshot("golden_frame", &out);
+    let mut add = |name: &str, key: &[u8]| {
+        let (found, sealed) = log.reader().records(key, None, 1).unwrap().pop().unwrap();
+        assert_eq!(found, key);
+        hex(&mut out, &format!("{name} under {}", key.escape_ascii()), &sealed);
+        sealed
+    };
+    let body = [&[0; 32], &[2][..], &codec::encode_event(&first), &codec::encode_event(&second)].concat();
+    let key = b"f\0\0\0\0\0\0\0\x02";
+    assert_eq!(add("two events", key), codec::seal(key, 2, &body), "under the position of its last event");
+    let hash = Sha256::new().chain_update(key).chain_update([2]).chain_update(&body).finalize();
+    let body = [&hash[..], &[1], &codec::encode_event(&third)].concat();
+    let key = b"f\0\0\0\0\0\0\0\x03";
+    assert_eq!(add("one event", key), codec::seal(key, 2, &body), "it names the one before it");
+
+    let base = Base { last_dead_letter: 300 };
+    let pruning = Pruning { horizon: Seq(2), carry: vec![second.clone()], drop: Vec::new(), base };
+    log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(3), &[], &[]) }).unwrap();
+    let mut add = |name: &str, key: &[u8]| {
+        let (found, sealed) = log.reader().records(key, None, 1).unwrap().pop().unwrap();
+        assert_eq!(found, key);
+        hex(&mut out, &format!("{name} under {}", key.escape_ascii()), &sealed);
+        sealed
+    };
+    let key = b"c\0\0\0\0\0\0\0\x02";
+    assert_eq!(add("a carried event", key), codec::seal(key, 1, &codec::encode_event(&second)));
+    let body = [&[2][..], &hash[..], &[251, 44, 1]].concat();
+    assert_eq!(add("the anchor", b"h"), codec::seal(b"h", 1, &body), "the horizon, the hash, the base");
+    snapshot("golden_frames", &out);
+}
+
+/// Version 1 of the first of these, as it was written before records named the one before them.
+#[test]
+fn frame_of_version_1() {
+    let bytes = "016e19d4250200016a00090100016a000902";
+    let byte = |at: usize| u8::from_str_radix(&bytes[at..at + 2], 16).unwrap();
+    let sealed: Vec<u8> = (0..bytes.len()).step_by(2).map(byte).collect();
+    let frame = codec::open_frame(b"f\0\0\0\0\0\0\0\x02", &sealed).unwrap();
+    let event = |seq| {
+        let event = Event::DeliverySuperseded { delivery: DeliveryId(u128::from(seq)) };
+        Envelope { seq: Seq(seq), ..minimal(event) }
+    };
+    assert_eq!((frame.first(), frame.last, frame.previous), (Seq(1), Seq(2), None));
+    assert_eq!(frame.events, [event(1), event(2)]);
 }

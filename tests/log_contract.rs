@@ -8,10 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use hookledger::domain::event::{Envelope, Event};
 use hookledger::domain::id::{JobId, Seq};
 use hookledger::domain::job::Report;
+use hookledger::domain::state::Base;
 use hookledger::domain::time::Timestamp;
+use hookledger::log::chain::{self, Hash, Head};
 use hookledger::log::memory::{Fault, MemoryLog};
 use hookledger::log::sled::SledLog;
-use hookledger::log::{EventLog, LogError, LogReader, MAX_VALUE, Order, Row, RowWrite};
+use hookledger::log::{Anchor, Commit, EventLog, LogError, LogReader, MAX_VALUE, Order, Pruning, Row, RowWrite, codec};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -73,6 +75,14 @@ contract!(
     a_commit_may_be_larger_than_a_record,
     readers_follow_whatever_thread_they_are_on,
     opening_anew_finds_everything,
+    every_record_names_the_one_before_it,
+    records_are_given_as_they_are_stored,
+    the_beginning_can_be_given_up,
+    what_is_carried_can_go_later,
+    all_of_it_can_be_given_up,
+    a_commit_that_is_refused_gives_up_nothing,
+    only_whole_records_are_given_up,
+    readers_meet_what_is_given_up_as_such,
 );
 
 /// An event of about `bytes` bytes.
@@ -97,8 +107,8 @@ fn remove(key: &[u8]) -> RowWrite {
 
 /// Three events in two commits, and a row.
 fn fill(log: &mut dyn EventLog) {
-    log.commit(Seq(0), &events([1]), &[put(b"k", b"before")]).unwrap();
-    log.commit(Seq(1), &events([2, 3]), &[]).unwrap();
+    log.commit(&Commit::new(Seq(0), &events([1]), &[put(b"k", b"before")])).unwrap();
+    log.commit(&Commit::new(Seq(1), &events([2, 3]), &[])).unwrap();
 }
 
 /// That nothing has changed since [`fill`].
@@ -126,7 +136,7 @@ fn positions_are_dense_however_they_were_committed(place: &impl Place) {
     let mut log = place.open();
     let mut tail = 0;
     for count in [1, 3, 0, 7, 1, 40] {
-        let end = log.commit(Seq(tail), &events(tail + 1..=tail + count), &[]).unwrap();
+        let end = log.commit(&Commit::new(Seq(tail), &events(tail + 1..=tail + count), &[])).unwrap();
         assert_eq!(end, Seq(tail + count));
         assert_eq!(log.tail(), end);
         tail = end.0;
@@ -139,7 +149,8 @@ fn what_is_not_dense_is_a_fault_and_stores_nothing(place: &impl Place) {
     fill(&mut *log);
     for seqs in [&[5][..], &[3], &[4, 4], &[4, 6]] {
         let seqs = events(seqs.iter().copied());
-        let refused = catch_unwind(AssertUnwindSafe(|| log.commit(Seq(3), &seqs, &[put(b"k", b"after")])));
+        let refused =
+            catch_unwind(AssertUnwindSafe(|| log.commit(&Commit::new(Seq(3), &seqs, &[put(b"k", b"after")]))));
         assert!(refused.is_err(), "whoever numbers events so has a fault");
     }
     assert_as_filled(&*log);
@@ -147,9 +158,9 @@ fn what_is_not_dense_is_a_fault_and_stores_nothing(place: &impl Place) {
 
 fn any_part_of_the_log_can_be_read(place: &impl Place) {
     let mut log = place.open();
-    log.commit(Seq(0), &events([1]), &[]).unwrap();
-    log.commit(Seq(1), &events(2..=5), &[]).unwrap();
-    log.commit(Seq(5), &events(6..=9), &[]).unwrap();
+    log.commit(&Commit::new(Seq(0), &events([1]), &[])).unwrap();
+    log.commit(&Commit::new(Seq(1), &events(2..=5), &[])).unwrap();
+    log.commit(&Commit::new(Seq(5), &events(6..=9), &[])).unwrap();
     let reader = log.reader();
     for after in 0..=9 {
         for limit in 0..=10 {
@@ -170,7 +181,8 @@ fn beyond_the_end_there_is_nothing(place: &impl Place) {
 fn events_and_rows_are_committed_together(place: &impl Place) {
     let mut log = place.open();
     fill(&mut *log);
-    let tail = log.commit(Seq(3), &events([4]), &[put(b"a", b"1"), remove(b"k"), put(b"b", b"")]).unwrap();
+    let tail =
+        log.commit(&Commit::new(Seq(3), &events([4]), &[put(b"a", b"1"), remove(b"k"), put(b"b", b"")])).unwrap();
     let reader = log.reader();
     assert_eq!((tail, reader.events(Seq(3), 9).unwrap()), (Seq(4), events([4])));
     assert_eq!(all_rows(&*reader), [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), Vec::new())]);
@@ -180,7 +192,7 @@ fn events_and_rows_are_committed_together(place: &impl Place) {
 fn rows_may_change_without_events(place: &impl Place) {
     let mut log = place.open();
     fill(&mut *log);
-    assert_eq!(log.commit(Seq(3), &[], &[put(b"k", b"after")]).unwrap(), Seq(3));
+    assert_eq!(log.commit(&Commit::new(Seq(3), &[], &[put(b"k", b"after")])).unwrap(), Seq(3));
     assert_eq!(log.reader().row(b"k").unwrap(), Some(b"after".to_vec()));
     let log = {
         drop(log);
@@ -192,7 +204,7 @@ fn rows_may_change_without_events(place: &impl Place) {
 fn keys_are_listed_without_what_stands_under_them(place: &impl Place) {
     let mut log = place.open();
     let rows = [put(b"a", b"1"), put(b"ab", b"2"), put(b"ac", b"3"), put(b"b", b"4")];
-    log.commit(Seq::ZERO, &[], &rows).unwrap();
+    log.commit(&Commit::new(Seq::ZERO, &[], &rows)).unwrap();
     let reader = log.reader();
     let keys = |prefix: &str, limit: usize| reader.keys(prefix.as_bytes(), limit).unwrap();
     assert_eq!(keys("a", 9), [b"a".to_vec(), b"ab".to_vec(), b"ac".to_vec()]);
@@ -202,8 +214,8 @@ fn keys_are_listed_without_what_stands_under_them(place: &impl Place) {
 
 fn neighbours_are_the_events_of_one_commit(place: &impl Place) {
     let mut log = place.open();
-    log.commit(Seq::ZERO, &events(1..=3), &[]).unwrap();
-    log.commit(Seq(3), &events(4..=4), &[]).unwrap();
+    log.commit(&Commit::new(Seq::ZERO, &events(1..=3), &[])).unwrap();
+    log.commit(&Commit::new(Seq(3), &events(4..=4), &[])).unwrap();
     let reader = log.reader();
     for seq in 1..=3 {
         assert_eq!(reader.neighbours(Seq(seq)).unwrap(), events(1..=3));
@@ -215,7 +227,7 @@ fn neighbours_are_the_events_of_one_commit(place: &impl Place) {
 fn a_row_has_what_was_written_last(place: &impl Place) {
     let mut log = place.open();
     let changes = [put(b"a", b"1"), put(b"a", b"2"), put(b"b", b"1"), remove(b"b"), remove(b"c"), put(b"c", b"3")];
-    log.commit(Seq(0), &[], &changes).unwrap();
+    log.commit(&Commit::new(Seq(0), &[], &changes)).unwrap();
     assert_eq!(all_rows(&*log.reader()), [(b"a".to_vec(), b"2".to_vec()), (b"c".to_vec(), b"3".to_vec())]);
 }
 
@@ -223,26 +235,27 @@ fn a_commit_that_does_not_follow_the_end_is_refused_and_stores_nothing(place: &i
     let mut log = place.open();
     fill(&mut *log);
     for after in [0, 2, 4] {
-        let refused = log.commit(Seq(after), &events([after + 1]), &[put(b"k", b"after")]).unwrap_err();
+        let refused = log.commit(&Commit::new(Seq(after), &events([after + 1]), &[put(b"k", b"after")])).unwrap_err();
         assert!(matches!(refused, LogError::Conflict { tail: Seq(3) }), "{refused:?}");
         assert_eq!(refused.to_string(), "another writer has appended to the log, which ends at position 3");
     }
     assert_as_filled(&*log);
-    assert_eq!(log.commit(Seq(3), &events([4]), &[]).unwrap(), Seq(4), "a refusal does no harm");
+    assert_eq!(log.commit(&Commit::new(Seq(3), &events([4]), &[])).unwrap(), Seq(4), "a refusal does no harm");
 }
 
 fn a_value_that_is_too_large_is_refused_and_stores_nothing(place: &impl Place) {
     let mut log = place.open();
     fill(&mut *log);
     let large = vec![7; MAX_VALUE];
-    let row = log.commit(Seq(3), &events([4]), &[put(b"k", b"after"), put(b"l", &large)]).unwrap_err();
-    let event = log.commit(Seq(3), &[event(4, 9), event(5, MAX_VALUE)], &[put(b"k", b"after")]).unwrap_err();
+    let row = log.commit(&Commit::new(Seq(3), &events([4]), &[put(b"k", b"after"), put(b"l", &large)])).unwrap_err();
+    let event =
+        log.commit(&Commit::new(Seq(3), &[event(4, 9), event(5, MAX_VALUE)], &[put(b"k", b"after")])).unwrap_err();
     for refused in [row, event] {
         assert!(matches!(refused, LogError::TooLarge { bytes } if bytes > MAX_VALUE), "{refused:?}");
         assert!(refused.to_string().ends_with("larger than 65536 bytes; nothing was stored"), "{refused}");
     }
     assert_as_filled(&*log);
-    assert_eq!(log.commit(Seq(3), &events([4]), &[]).unwrap(), Seq(4), "a refusal does no harm");
+    assert_eq!(log.commit(&Commit::new(Seq(3), &events([4]), &[])).unwrap(), Seq(4), "a refusal does no harm");
     drop(log);
     assert_eq!(place.open().tail(), Seq(4));
 }
@@ -250,8 +263,8 @@ fn a_value_that_is_too_large_is_refused_and_stores_nothing(place: &impl Place) {
 fn the_largest_values_are_kept(place: &impl Place) {
     let mut log = place.open();
     let row = vec![7; MAX_VALUE - 5];
-    let largest = event(1, MAX_VALUE - 64);
-    log.commit(Seq(0), std::slice::from_ref(&largest), &[put(b"k", &row)]).unwrap();
+    let largest = event(1, MAX_VALUE - 96);
+    log.commit(&Commit::new(Seq(0), std::slice::from_ref(&largest), &[put(b"k", &row)])).unwrap();
     drop(log);
     let reader = place.open().reader();
     assert_eq!(reader.row(b"k").unwrap(), Some(row));
@@ -260,9 +273,9 @@ fn the_largest_values_are_kept(place: &impl Place) {
 
 fn a_commit_may_be_larger_than_a_record(place: &impl Place) {
     let mut log = place.open();
-    log.commit(Seq(0), &events([1]), &[]).unwrap();
+    log.commit(&Commit::new(Seq(0), &events([1]), &[])).unwrap();
     let many: Vec<_> = (2..=40).map(|seq| event(seq, 20_000)).collect();
-    log.commit(Seq(1), &many, &[]).unwrap();
+    log.commit(&Commit::new(Seq(1), &many, &[])).unwrap();
     let reader = log.reader();
     for after in 1..=40_u64 {
         let found = reader.events(Seq(after), 3).unwrap();
@@ -286,7 +299,7 @@ fn readers_follow_whatever_thread_they_are_on(place: &impl Place) {
         });
         for commit in 0..20 {
             let first = commit * 3 + 1;
-            announce.send(log.commit(Seq(first - 1), &events(first..first + 3), &[]).unwrap()).unwrap();
+            announce.send(log.commit(&Commit::new(Seq(first - 1), &events(first..first + 3), &[])).unwrap()).unwrap();
         }
         drop(announce);
     });
@@ -300,10 +313,309 @@ fn opening_anew_finds_everything(place: &impl Place) {
         assert_eq!(log.reader().events(Seq(0), 99).unwrap(), events(1..=opening * 3));
         assert_eq!(all_rows(&*log.reader()), rows);
         let key = [u8::try_from(opening).unwrap()];
-        log.commit(Seq(opening * 3), &events(opening * 3 + 1..=opening * 3 + 2), &[put(&key, b"v")]).unwrap();
-        log.commit(Seq(opening * 3 + 2), &events([opening * 3 + 3]), &[]).unwrap();
+        log.commit(&Commit::new(Seq(opening * 3), &events(opening * 3 + 1..=opening * 3 + 2), &[put(&key, b"v")]))
+            .unwrap();
+        log.commit(&Commit::new(Seq(opening * 3 + 2), &events([opening * 3 + 3]), &[])).unwrap();
         rows.push((key.to_vec(), b"v".to_vec()));
     }
+}
+
+/// The whole chain from the anchor on, and that the log says the same of its end.
+#[track_caller]
+fn check_chain(log: &dyn EventLog) -> Head {
+    let head = chain::check(&*log.reader()).unwrap();
+    assert_eq!(head, log.head());
+    head
+}
+
+fn every_record_names_the_one_before_it(place: &impl Place) {
+    let mut heads = vec![Head::default()];
+    for seqs in [1..=1, 2..=3, 4..=4] {
+        let mut log = place.open();
+        assert_eq!(check_chain(&*log), heads[heads.len() - 1], "it goes on where it ended");
+        log.commit(&Commit::new(log.tail(), &events(seqs), &[put(b"k", b"v")])).unwrap();
+        heads.push(check_chain(&*log));
+        log.commit(&Commit::new(log.tail(), &[], &[put(b"k", b"w")])).unwrap();
+        assert_eq!(check_chain(&*log), heads[heads.len() - 1], "rows are not in it");
+    }
+    let reader = place.open().reader();
+    let frames = reader.records(codec::FRAMES, None, 9).unwrap();
+    let frames: Vec<_> = frames.iter().map(|(key, sealed)| codec::open_frame(key, sealed).unwrap()).collect();
+    let ends: Vec<_> = frames.iter().map(|frame| Head { seq: frame.last, hash: frame.hash }).collect();
+    assert_eq!(ends, heads[1..]);
+    let names: Vec<_> = frames.iter().map(|frame| frame.previous).collect();
+    assert_eq!(names, [Hash::NONE, heads[1].hash, heads[2].hash].map(Some));
+}
+
+fn records_are_given_as_they_are_stored(place: &impl Place) {
+    let mut log = place.open();
+    fill(&mut *log);
+    log.commit(&Commit { pruning: Some(&pruning(1, &[1], &[])), ..Commit::new(Seq(3), &[], &[]) }).unwrap();
+    let reader = log.reader();
+    let keys = |prefix: &[u8], after: Option<&[u8]>, limit| -> Vec<Vec<u8>> {
+        reader.records(prefix, after, limit).unwrap().into_iter().map(|(key, _)| key).collect()
+    };
+    let all = [&b"c\0\0\0\0\0\0\0\x01"[..], b"f\0\0\0\0\0\0\0\x03", b"h", b"rk"].map(<[u8]>::to_vec);
+    assert_eq!(keys(b"", None, 9), all);
+    for limit in 0..=4 {
+        assert_eq!(keys(b"", None, limit), all[..limit]);
+        assert_eq!(keys(b"", limit.checked_sub(1).map(|last| &*all[last]), 9), all[limit..]);
+    }
+    assert_eq!(keys(codec::FRAMES, None, 9), all[1..2]);
+    assert_eq!(keys(codec::FRAMES, Some(&all[1]), 9), Vec::<Vec<u8>>::new());
+    assert_eq!(keys(codec::FRAMES, Some(b"a"), 9), all[1..2], "from a key before them");
+    let (key, sealed) = &reader.records(codec::CARRIED, None, 1).unwrap()[0];
+    assert_eq!(codec::open_carried(key, sealed).unwrap(), event(1, 10));
+    let (key, sealed) = &reader.records(codec::ROWS, None, 1).unwrap()[0];
+    assert_eq!(codec::open_row(key, sealed).unwrap(), b"before");
+    assert_eq!(codec::open_anchor(&reader.records(codec::ANCHOR, None, 1).unwrap()[0].1).unwrap().horizon, Seq(1));
+}
+
+fn pruning(horizon: u64, carry: &[u64], drop: &[u64]) -> Pruning {
+    let base = Base { last_dead_letter: horizon * 10 };
+    let drop = drop.iter().copied().map(Seq).collect();
+    Pruning { horizon: Seq(horizon), carry: events(carry.iter().copied()), drop, base }
+}
+
+/// Nine events in four commits: 1, 2–3, 4–6, 7–9.
+fn nine(place: &impl Place) -> Box<dyn EventLog> {
+    let mut log = place.open();
+    for seqs in [1..=1, 2..=3, 4..=6, 7..=9] {
+        log.commit(&Commit::new(log.tail(), &events(seqs), &[put(b"k", b"before")])).unwrap();
+    }
+    log
+}
+
+/// That what comes up to `horizon` is gone but for what is carried, and the rest is whole.
+#[track_caller]
+fn assert_pruned(log: &dyn EventLog, horizon: u64, carried: &[u64], tail: u64) {
+    let reader = log.reader();
+    assert_eq!(reader.anchor().unwrap().horizon, Seq(horizon));
+    assert_eq!(log.tail(), Seq(tail));
+    check_chain(log);
+    for after in 0..horizon {
+        for limit in [0, 1, 99] {
+            let refused = reader.events(Seq(after), limit).unwrap_err();
+            assert!(matches!(refused, LogError::Pruned { horizon: is } if is == Seq(horizon)), "{refused:?}");
+        }
+    }
+    for after in horizon..=tail {
+        assert_eq!(reader.events(Seq(after), 99).unwrap(), events(after + 1..=tail));
+    }
+    for after in 0..=tail {
+        let left: Vec<_> = carried.iter().copied().filter(|seq| *seq > after).collect();
+        assert_eq!(reader.carried(Seq(after), 99).unwrap(), events(left.iter().copied()));
+        assert_eq!(reader.carried(Seq(after), 1).unwrap(), events(left.iter().copied().take(1)));
+        assert_eq!(reader.carried(Seq(after), 0).unwrap(), []);
+    }
+    for seq in 1..=tail + 1 {
+        let there = carried.contains(&seq) || (horizon < seq && seq <= tail);
+        assert_eq!(reader.event(Seq(seq)).unwrap(), there.then(|| event(seq, 10)), "event {seq}");
+        let neighbours = reader.neighbours(Seq(seq)).unwrap();
+        assert_eq!(neighbours.iter().any(|event| event.seq == Seq(seq)), there, "beside event {seq}");
+        assert!(seq > horizon || neighbours.len() <= 1, "carried events lie alone");
+    }
+}
+
+fn the_beginning_can_be_given_up(place: &impl Place) {
+    let mut log = nine(place);
+    let before = log.head();
+    assert_eq!(log.reader().anchor().unwrap(), Anchor::default());
+    let (appended, rows) = (events([10]), [put(b"k", b"after")]);
+    let commit = Commit { pruning: Some(&pruning(6, &[2, 4], &[])), ..Commit::new(Seq(9), &appended, &rows) };
+    assert_eq!(log.commit(&commit).unwrap(), Seq(10));
+    assert_pruned(&*log, 6, &[2, 4], 10);
+    assert_eq!(log.reader().row(b"k").unwrap(), Some(b"after".to_vec()));
+    assert_eq!(log.reader().anchor().unwrap().base, Base { last_dead_letter: 60 });
+    let frames = log.reader().records(codec::FRAMES, None, 9).unwrap();
+    let open = |at: usize| codec::open_frame(&frames[at].0, &frames[at].1).unwrap();
+    assert_eq!((open(0).hash, open(1).previous), (before.hash, Some(before.hash)), "what is left is as it was");
+    assert_eq!(open(0).previous, Some(log.reader().anchor().unwrap().hash));
+    drop(log);
+    assert_pruned(&*place.open(), 6, &[2, 4], 10);
+}
+
+fn what_is_carried_can_go_later(place: &impl Place) {
+    let mut log = nine(place);
+    for (horizon, carry, gone, carried) in
+        [(3, &[1, 3][..], &[][..], &[1, 3][..]), (6, &[5], &[3], &[1, 5]), (9, &[], &[1, 5], &[])]
+    {
+        let pruning = pruning(horizon, carry, gone);
+        log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(9), &[], &[]) }).unwrap();
+        assert_pruned(&*log, horizon, carried, 9);
+        drop(log);
+        log = place.open();
+        assert_pruned(&*log, horizon, carried, 9);
+    }
+}
+
+fn all_of_it_can_be_given_up(place: &impl Place) {
+    let mut log = nine(place);
+    let head = log.head();
+    log.commit(&Commit { pruning: Some(&pruning(9, &[], &[])), ..Commit::new(Seq(9), &[], &[remove(b"k")]) }).unwrap();
+    assert_pruned(&*log, 9, &[], 9);
+    assert_eq!((log.head(), log.reader().anchor().unwrap().hash), (head, head.hash));
+    drop(log);
+    let mut log = place.open();
+    assert_eq!(log.head(), head, "the log's end is known though there is no event");
+    assert_eq!(log.reader().records(b"", None, 99).unwrap().len(), 1, "the anchor is all there is");
+    log.commit(&Commit::new(Seq(9), &events([10]), &[])).unwrap();
+    assert_pruned(&*log, 9, &[], 10);
+}
+
+fn a_commit_that_is_refused_gives_up_nothing(place: &impl Place) {
+    let mut log = nine(place);
+    let pruning = pruning(6, &[2], &[]);
+    let refused = log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(8), &[], &[]) }).unwrap_err();
+    assert!(matches!(refused, LogError::Conflict { tail: Seq(9) }), "{refused:?}");
+    let large = [put(b"l", &vec![7; MAX_VALUE])];
+    let refused = log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(9), &[], &large) }).unwrap_err();
+    assert!(matches!(refused, LogError::TooLarge { .. }), "{refused:?}");
+    assert_pruned(&*log, 0, &[], 9);
+    log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(9), &[], &[]) }).unwrap();
+    assert_pruned(&*log, 6, &[2], 9);
+}
+
+fn only_whole_records_are_given_up(place: &impl Place) {
+    let mut log = nine(place);
+    for horizon in [2, 4, 5, 8] {
+        let pruning = pruning(horizon, &[], &[]);
+        let refused = log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(9), &[], &[]) }).unwrap_err();
+        let text = refused.to_string();
+        assert!(text.starts_with(&format!("the log is damaged at event {horizon}: no record ends with it")), "{text}");
+    }
+    for (first, then) in [(10, 12), (3, 3), (6, 3)] {
+        let mut give_up = |horizon| {
+            let pruning = pruning(horizon, &[], &[]);
+            let commit = Commit { pruning: Some(&pruning), ..Commit::new(Seq(9), &[], &[]) };
+            catch_unwind(AssertUnwindSafe(|| log.commit(&commit))).is_ok_and(|done| done.is_ok())
+        };
+        assert!(first > 9 || give_up(first));
+        assert!(!give_up(then), "{then} after {first}: whoever gives up what there is not has a fault");
+        drop(log);
+        log = place.open();
+        assert_pruned(&*log, if first > 9 { 0 } else { first }, &[], 9);
+    }
+}
+
+/// Whoever reads while the beginning is given up reads what there was, or hears that it is gone.
+fn readers_meet_what_is_given_up_as_such(place: &impl Place) {
+    const EVENTS: u64 = 300;
+    let mut log = place.open();
+    for seq in 1..=EVENTS {
+        log.commit(&Commit::new(Seq(seq - 1), &events([seq]), &[])).unwrap();
+    }
+    let reader = log.reader();
+    let (start, started) = std::sync::mpsc::sync_channel::<()>(0);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut at = 0;
+            started.recv().unwrap();
+            while at < EVENTS {
+                match reader.events(Seq(at), 40) {
+                    Ok(found) => {
+                        assert_eq!(found, events(at + 1..=at + found.len() as u64));
+                        at += 1;
+                    }
+                    Err(LogError::Pruned { horizon }) => {
+                        assert!(horizon > Seq(at));
+                        at = horizon.0;
+                    }
+                    Err(error) => panic!("after {at}: {error}"),
+                }
+                for seq in at.saturating_sub(3)..=(at + 9).min(EVENTS) {
+                    let found = reader.event(Seq(seq)).unwrap();
+                    assert!(found.is_none_or(|found| found.seq == Seq(seq)));
+                }
+            }
+        });
+        start.send(()).unwrap();
+        for horizon in (1..EVENTS).step_by(2) {
+            let pruning = pruning(horizon, &[horizon], &[horizon.saturating_sub(4)]);
+            log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(EVENTS), &[], &[]) }).unwrap();
+        }
+    });
+}
+
+/// Promise 2, with what is given up: after a failure all of it is gone, or nothing.
+#[test]
+fn of_a_commit_that_fails_the_whole_pruning_is_there_or_nothing() {
+    for (fault, horizon, carried) in [(Fault::Lost, 0, &[][..]), (Fault::Stored, 6, &[2][..])] {
+        let place = Memory::new();
+        drop(nine(&place));
+        let mut log = place.0.reopen();
+        log.fail_next_commit(fault);
+        let commit = Commit { pruning: Some(&pruning(6, &[2], &[])), ..Commit::new(Seq(9), &[], &[]) };
+        assert!(matches!(log.commit(&commit).unwrap_err(), LogError::Indeterminate { .. }));
+        assert_pruned(&*place.open(), horizon, carried, 9);
+    }
+}
+
+/// Changes what is stored of events, with a checksum that is right, as somebody would who edits history.
+fn edit(log: &mut MemoryLog, last: u64, version: u8, change: impl FnOnce(&mut Vec<u8>)) {
+    log.damage_event(Seq(last), |record| {
+        let key = [codec::FRAMES, &last.to_be_bytes()].concat();
+        let mut body = codec::unseal(&key, codec::VERSION, record).unwrap().1.to_vec();
+        change(&mut body);
+        *record = codec::seal(&key, version, &body);
+        true
+    });
+}
+
+/// Promise 8: whoever edits a record has to edit all that come after it, and the head.
+#[test]
+fn an_edited_history_is_noticed() {
+    let place = Memory::new();
+    drop(nine(&place));
+    let mut log = place.0.reopen();
+    let head = log.head();
+    let other_file = |body: &mut Vec<u8>| {
+        let at = body.iter().rposition(|byte| b"xy".contains(byte)).unwrap();
+        body[at] ^= 1;
+    };
+    edit(&mut log, 3, 2, other_file);
+    assert_eq!(log.reader().events(Seq(0), 9).unwrap().len(), 9, "every record is whole");
+    let error = chain::check(&*log.reader()).unwrap_err().to_string();
+    let next = "the log is damaged at the record of event 6: the record before it is not the one that it names.";
+    assert!(error.starts_with(next), "{error}");
+    edit(&mut log, 3, 2, other_file);
+    assert_eq!(check_chain(&log), head);
+
+    edit(&mut log, 9, 2, other_file);
+    let error = chain::check(&*log.reader()).unwrap_err().to_string();
+    assert!(error.starts_with("the log is damaged at the log's end: the chain ends at position 9 with "), "{error}");
+    assert_ne!(check_chain(&log.reopen()), head, "nothing comes after the last: only the head tells");
+    edit(&mut log, 9, 2, other_file);
+
+    edit(&mut log, 6, 1, |body| drop(body.drain(..32)));
+    let error = chain::check(&*log.reader()).unwrap_err().to_string();
+    assert!(error.starts_with("the log is damaged at the record of event 6: it names no record before it."), "{error}");
+
+    log.damage_event(Seq(6), |_| false);
+    let error = chain::check(&*log.reader()).unwrap_err().to_string();
+    assert!(error.contains("it begins with event 7, and the one before it ends with 3"), "{error}");
+}
+
+/// Format 1, in which records of events name none before them: such a log is read, and goes on.
+#[test]
+fn a_log_of_format_1_goes_on() {
+    let place = Memory::new();
+    drop(nine(&place));
+    for last in [1, 3, 6, 9] {
+        edit(&mut place.0.reopen(), last, 1, |body| drop(body.drain(..32)));
+    }
+    let mut log = place.open();
+    assert_pruned(&*log, 0, &[], 9);
+    let old = log.head();
+    log.commit(&Commit::new(Seq(9), &events([10]), &[])).unwrap();
+    assert_pruned(&*log, 0, &[], 10);
+    let (key, sealed) = log.reader().records(codec::FRAMES, None, 9).unwrap().pop().unwrap();
+    assert_eq!(codec::open_frame(&key, &sealed).unwrap().previous, Some(old.hash), "it names the last of the old ones");
+    for (horizon, gone) in [(6, &[][..]), (10, &[2])] {
+        let pruning = pruning(horizon, if horizon == 6 { &[2, 6] } else { &[] }, gone);
+        log.commit(&Commit { pruning: Some(&pruning), ..Commit::new(Seq(10), &[], &[]) }).unwrap();
+    }
+    assert_pruned(&*place.open(), 10, &[6], 10);
 }
 
 /// Promise 5, where it can be scripted; `log_on_disk.rs` has it for a disk that is full.
@@ -314,7 +626,7 @@ fn after_a_commit_of_which_nobody_knows_nothing_is_taken_until_the_log_is_opened
         fill(&mut log);
         let reader = log.reader();
         log.fail_next_commit(fault);
-        let failed = log.commit(Seq(3), &events([4, 5]), &[put(b"k", b"after")]).unwrap_err();
+        let failed = log.commit(&Commit::new(Seq(3), &events([4, 5]), &[put(b"k", b"after")])).unwrap_err();
         assert!(matches!(failed, LogError::Indeterminate { .. }), "{failed:?}");
         assert!(
             failed
@@ -322,7 +634,7 @@ fn after_a_commit_of_which_nobody_knows_nothing_is_taken_until_the_log_is_opened
                 .starts_with("writing to the log failed, and what was written last is known only after a restart")
         );
         for after in [3, 5] {
-            let refused = log.commit(Seq(after), &events([after + 1]), &[]).unwrap_err();
+            let refused = log.commit(&Commit::new(Seq(after), &events([after + 1]), &[])).unwrap_err();
             assert!(matches!(refused, LogError::Indeterminate { .. }), "{refused:?}");
         }
         assert_eq!(log.tail(), Seq(3), "{fault:?}: it is not known to be durable");
@@ -332,7 +644,7 @@ fn after_a_commit_of_which_nobody_knows_nothing_is_taken_until_the_log_is_opened
         assert_eq!(log.tail(), Seq(tail), "{fault:?}: all of it, or nothing");
         assert_eq!(log.reader().events(Seq(0), 99).unwrap(), events(1..=tail));
         assert_eq!(log.reader().row(b"k").unwrap(), Some(row.into()));
-        assert_eq!(log.commit(Seq(tail), &events([tail + 1]), &[]).unwrap(), Seq(tail + 1));
+        assert_eq!(log.commit(&Commit::new(Seq(tail), &events([tail + 1]), &[])).unwrap(), Seq(tail + 1));
     }
 }
 
@@ -340,9 +652,9 @@ fn after_a_commit_of_which_nobody_knows_nothing_is_taken_until_the_log_is_opened
 #[test]
 fn a_damaged_bit_is_an_error_that_names_the_position_and_never_a_panic() {
     let place = MemoryLog::new();
-    place.reopen().commit(Seq(0), &events([1]), &[]).unwrap();
-    place.reopen().commit(Seq(1), &events([2, 3]), &[]).unwrap();
-    place.reopen().commit(Seq(3), &events([4]), &[]).unwrap();
+    place.reopen().commit(&Commit::new(Seq(0), &events([1]), &[])).unwrap();
+    place.reopen().commit(&Commit::new(Seq(1), &events([2, 3]), &[])).unwrap();
+    place.reopen().commit(&Commit::new(Seq(3), &events([4]), &[])).unwrap();
     let mut length = 0;
     place.reopen().damage_event(Seq(2), |record| {
         length = record.len();
@@ -422,7 +734,7 @@ fn rows_are_those_of_the_model(place: &impl Place, commits: Commits, queries: &[
     for (commit, seq) in commits.into_iter().zip(1..) {
         let changes = commit.into_iter().map(|(key, value)| RowWrite { key, value: value.map(|byte| vec![byte; 3]) });
         let changes: Vec<_> = changes.collect();
-        log.commit(Seq(seq - 1), &events([seq]), &changes).unwrap();
+        log.commit(&Commit::new(Seq(seq - 1), &events([seq]), &changes)).unwrap();
         for RowWrite { key, value } in changes {
             match value {
                 Some(value) => model.insert(key, value),

@@ -13,7 +13,7 @@ use hookledger::domain::job::Report;
 use hookledger::domain::time::Timestamp;
 use hookledger::log::codec;
 use hookledger::log::sled::SledLog;
-use hookledger::log::{EventLog, LogError, Order, RowWrite};
+use hookledger::log::{Commit, EventLog, LogError, Order, RowWrite};
 
 /// Names the directory, and with that the task, of this binary when it runs as another process.
 const DIRECTORY: &str = "HOOKLEDGER_TEST_LOG_DIRECTORY";
@@ -33,7 +33,7 @@ fn filled() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut log = SledLog::open(directory.path()).unwrap();
     for seq in 1..=10 {
-        log.commit(Seq(seq - 1), &[event(seq)], &[row(b"k", b"value")]).unwrap();
+        log.commit(&Commit::new(Seq(seq - 1), &[event(seq)], &[row(b"k", b"value")])).unwrap();
     }
     directory
 }
@@ -170,7 +170,7 @@ fn a_mark_that_is_behind_or_lost_or_torn_keeps_nobody_from_opening() {
         let directory = filled();
         fs::write(mark(directory.path()), slots).unwrap();
         let mut log = SledLog::open(directory.path()).unwrap();
-        assert_eq!(log.commit(Seq(10), &[event(11)], &[]).unwrap(), Seq(11));
+        assert_eq!(log.commit(&Commit::new(Seq(10), &[event(11)], &[])).unwrap(), Seq(11));
         drop(log);
         let slots = fs::read(mark(directory.path())).unwrap();
         assert!(slots.chunks(12).any(|found| found == slot(11)), "the mark is what it should be again");
@@ -227,7 +227,7 @@ fn a_record_at_another_place_is_noticed() {
 
 /// As a newer version of this program would have written it: whole, and not to be read as if it were damaged.
 fn by_a_newer_version(key: &[u8], stored: &[u8]) -> Vec<u8> {
-    let body = codec::unseal(key, stored).unwrap();
+    let (_, body) = codec::unseal(key, codec::VERSION, stored).unwrap();
     let checksum = crc32(&[key, &[9], body].concat());
     [&[9][..], &checksum.to_le_bytes(), body].concat()
 }
@@ -253,9 +253,11 @@ fn what_a_newer_version_wrote_asks_for_that_version() {
 fn a_record_that_is_whole_and_yet_makes_no_sense_is_an_error() {
     let key = record_of(7);
     let bodies: [&[u8]; 6] = [b"", b"\x00", b"\xff", b"\x01\xff\xff\xff\xff", b"\xfc\xff\xff\xff\xff", &[1; 300]];
-    for body in bodies {
+    let chained = bodies.iter().map(|body| (2, [&[7; 32], *body].concat()));
+    let unchained = bodies.iter().map(|body| (1, body.to_vec()));
+    for (version, body) in chained.chain(unchained).chain([(2, vec![7; 31])]) {
         let directory = filled();
-        change(directory.path(), &key, |_| Some(codec::seal(&key, body)));
+        change(directory.path(), &key, |_| Some(codec::seal(&key, version, &body)));
         let error = SledLog::open(directory.path()).unwrap().reader().events(Seq(0), 99).unwrap_err();
         assert!(matches!(&error, LogError::Corrupt { place, .. } if place.contains("event 7")), "{body:?}: {error:?}");
     }
@@ -348,11 +350,11 @@ fn a_writer_fills_the_disk() {
             noise.to_be_bytes()
         });
         let filler: Vec<u8> = filler.take(6_000).flatten().collect();
-        match log.commit(Seq(seq), &[event(seq + 1), event(seq + 2)], &[row(b"filler", &filler)]) {
+        match log.commit(&Commit::new(Seq(seq), &[event(seq + 1), event(seq + 2)], &[row(b"filler", &filler)])) {
             Ok(tail) => println!("acknowledged {tail}"),
             Err(error) => {
                 println!("failed: {error}");
-                let then = log.commit(Seq(seq), &[event(seq + 1)], &[]).unwrap_err();
+                let then = log.commit(&Commit::new(Seq(seq), &[event(seq + 1)], &[])).unwrap_err();
                 println!("then, with as little as can be: {then}");
                 return;
             }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use hookledger::domain::command::Command;
 use hookledger::domain::delivery::DeliveryStatus;
-use hookledger::domain::event::Envelope;
 use hookledger::domain::id::{DeadLetterId, JobId, Seq};
 use hookledger::domain::job::{JobSpec, Report, Status};
 use hookledger::domain::outcome::{Outcome, Response};
@@ -16,9 +15,10 @@ use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::Webhook;
 use hookledger::engine::replay::{differences, rebuild};
 use hookledger::engine::{Asked, Engine, Input, Keep, Rendered, Settings, Ticket, When};
+use hookledger::log::chain::Head;
 use hookledger::log::memory::{Fault, MemoryLog};
 use hookledger::log::sled::SledLog;
-use hookledger::log::{EventLog, LogError, LogReader, Order, RowWrite};
+use hookledger::log::{Commit, EventLog, LogError, LogReader, Order, RowWrite};
 use hookledger::schedule::Pacing;
 use hookledger::views::{self, DeliveryFilter, LetterFilter, Views};
 
@@ -83,7 +83,7 @@ fn store(jobs: usize) -> MemoryLog {
 fn write(log: &mut dyn EventLog, rows: Damage) {
     let rows: Vec<RowWrite> = rows.into_iter().map(|(key, value)| RowWrite { key, value }).collect();
     let tail = log.tail();
-    log.commit(tail, &[], &rows).unwrap();
+    log.commit(&Commit::new(tail, &[], &rows)).unwrap();
 }
 
 /// Every row there is.
@@ -204,16 +204,16 @@ struct Failing {
 }
 
 impl EventLog for Failing {
-    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Seq, LogError> {
         if self.left == 0 {
             self.log.fail_next_commit(self.fault);
         }
         self.left = self.left.wrapping_sub(1);
-        self.log.commit(after, events, rows)
+        self.log.commit(commit)
     }
 
-    fn tail(&self) -> Seq {
-        self.log.tail()
+    fn head(&self) -> Head {
+        self.log.head()
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

@@ -62,6 +62,13 @@ impl Totals {
     }
 }
 
+/// What has to be known of events that are not there any more, to begin a state without them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The number of the newest dead letter that any of them told of.
+    pub last_dead_letter: u64,
+}
+
 /// Something with a row of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entity {

@@ -8,7 +8,7 @@ use super::{AT_HAND, EngineError, at_hand};
 use crate::domain::evolve;
 use crate::domain::id::Seq;
 use crate::domain::state::{Policy, State};
-use crate::log::{EventLog, LogError, RowWrite};
+use crate::log::{Commit, EventLog, LogError, RowWrite};
 use crate::views::{self, Views};
 
 /// Events, or rows that are taken away, in one commit.
@@ -30,7 +30,7 @@ pub(super) fn make_rows_current(log: &mut dyn EventLog) -> Result<(), EngineErro
         tracing::info!("the views are made");
     }
     // The last: until it is there, the next opening begins again.
-    log.commit(tail, &[], &[views::version_row()])?;
+    log.commit(&Commit::new(tail, &[], &[views::version_row()]))?;
     Ok(())
 }
 
@@ -38,7 +38,7 @@ pub(super) fn make_rows_current(log: &mut dyn EventLog) -> Result<(), EngineErro
 /// state must not trust what is left.
 fn clear(log: &mut dyn EventLog) -> Result<(), LogError> {
     let (reader, tail) = (log.reader(), log.tail());
-    log.commit(tail, &[], &[views::no_version_row()])?;
+    log.commit(&Commit::new(tail, &[], &[views::no_version_row()]))?;
     for prefix in views::DERIVED {
         loop {
             let keys = reader.keys(prefix, CHUNK)?;
@@ -46,7 +46,7 @@ fn clear(log: &mut dyn EventLog) -> Result<(), LogError> {
                 break;
             }
             let gone: Vec<_> = keys.into_iter().map(|key| RowWrite { key, value: None }).collect();
-            log.commit(tail, &[], &gone)?;
+            log.commit(&Commit::new(tail, &[], &gone))?;
         }
     }
     Ok(())
@@ -66,7 +66,7 @@ fn fill(log: &mut dyn EventLog) -> Result<(), EngineError> {
             evolve(&mut state, envelope)?;
         }
         let rows = views::changes(&mut state, |key| reader.row(key))?;
-        log.commit(tail, &[], &rows)?;
+        log.commit(&Commit::new(tail, &[], &rows))?;
         if state.len() > AT_HAND {
             state.let_go();
         }

@@ -3,8 +3,17 @@
 //! A stored value is `version (1 byte) ‖ checksum (4 bytes, little endian) ‖ body`. The checksum is CRC-32 over the key, the
 //! version and the body, so that a value that was changed, or stands at another place than it was written to, is noticed.
 //!
-//! The events of a commit are one record, a frame: their number, then for each the bincode (standard configuration) of
-//! `(at, job, prev, event)`. Its key is the position of its last event, from which the others' follow.
+//! | stored key | version | body |
+//! | --- | --- | --- |
+//! | [`f`](FRAMES) position | 2 | the hash of the record before it (32 bytes, see [`chain`](super::chain)), then as in 1 |
+//! | | 1 | the number of events, then for each of them the bincode of `(at, job, prev, event)` |
+//! | [`c`](CARRIED) position | 1 | one such event, which was carried over the horizon |
+//! | [`h`](ANCHOR) | 1 | the horizon, the hash of the record that ended there, and the base |
+//! | [`r`](ROWS) the views' key | 1 | the row, as the views have it |
+//!
+//! The events of a commit are one record of the first kind, a frame, under the position of its last event, from which the
+//! others' follow; a commit that is too large for one is several. Positions are big endian; bincode is in its standard
+//! configuration.
 //!
 //! These bytes are public: variants and fields of stored types are only ever appended with a new version, and golden
 //! bytes in the tests hold every one of them.
@@ -12,13 +21,32 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::LogError;
+use super::chain::{Hash, Head};
+use super::{Anchor, Commit, LogError, Pruning};
 use crate::domain::event::{Envelope, Event};
 use crate::domain::id::{JobId, Seq};
 use crate::domain::time::Timestamp;
 
-/// The newest format that this program reads, and the one that it writes.
-pub const VERSION: u8 = 1;
+/// The newest format that this program reads.
+pub const VERSION: u8 = CHAINED;
+
+/// Of everything but frames.
+const PLAIN: u8 = 1;
+
+/// Of frames that name the one before them.
+const CHAINED: u8 = 2;
+
+/// What the stored keys of frames begin with.
+pub const FRAMES: &[u8] = b"f";
+
+/// What the stored keys of carried events begin with.
+pub const CARRIED: &[u8] = b"c";
+
+/// The stored key of the anchor.
+pub const ANCHOR: &[u8] = b"h";
+
+/// What the stored keys of rows begin with.
+pub const ROWS: &[u8] = b"r";
 
 const HEADER: usize = 5;
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
@@ -43,21 +71,21 @@ impl Unreadable {
     }
 }
 
-/// Wraps a body for storage under `key`.
+/// Wraps a body in the format `version` for storage under `key`.
 #[must_use]
-pub fn seal(key: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn seal(key: &[u8], version: u8, body: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEADER + body.len());
-    sealed.push(VERSION);
-    sealed.extend(checksum(key, VERSION, body).to_le_bytes());
+    sealed.push(version);
+    sealed.extend(checksum(key, version, body).to_le_bytes());
     sealed.extend(body);
     sealed
 }
 
-/// Unwraps what is stored under `key`.
+/// Unwraps what is stored under `key`, in a format up to `newest`. Gives the format's version and the body.
 ///
 /// # Errors
 /// When it is not what was written there, or was written by a newer version.
-pub fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Unreadable> {
+pub fn unseal<'a>(key: &[u8], newest: u8, sealed: &'a [u8]) -> Result<(u8, &'a [u8]), Unreadable> {
     let (header, body) = sealed
         .split_first_chunk::<HEADER>()
         .ok_or_else(|| Unreadable::Damaged(format!("{} bytes are fewer than a record has", sealed.len())))?;
@@ -65,7 +93,7 @@ pub fn unseal<'a>(key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Unreadable> 
     if checksum(key, version, body) != u32::from_le_bytes(checksum_bytes) {
         return Err(Unreadable::Damaged("its checksum does not match".into()));
     }
-    if version == VERSION { Ok(body) } else { Err(Unreadable::Newer(version)) }
+    if (PLAIN..=newest).contains(&version) { Ok((version, body)) } else { Err(Unreadable::Newer(version)) }
 }
 
 fn checksum(key: &[u8], version: u8, body: &[u8]) -> u32 {
@@ -128,30 +156,73 @@ pub fn decode_event(seq: Seq, bytes: &[u8]) -> Result<(Envelope, &[u8]), Unreada
     Ok((Envelope { seq, at, job, prev, event }, rest))
 }
 
-/// The key of a frame: `f` and the position of its last event, big endian. So the frame that holds a position is the first
-/// one whose key is not smaller than that position's.
-pub(super) fn frame_key(last: Seq) -> [u8; 9] {
-    let mut key = [b'f'; 9];
-    key[1..].copy_from_slice(&last.0.to_be_bytes());
-    key
+fn key_at(prefix: &[u8], seq: Seq) -> Vec<u8> {
+    [prefix, &seq.0.to_be_bytes()].concat()
 }
 
-/// The position of a frame's last event.
-pub(super) fn frame_seq(key: &[u8]) -> Option<Seq> {
-    match key {
-        [b'f', seq @ ..] => Some(Seq(u64::from_be_bytes(seq.try_into().ok()?))),
-        _ => None,
+fn seq_of(prefix: &[u8], key: &[u8]) -> Result<Seq, LogError> {
+    let seq = key.strip_prefix(prefix).and_then(|seq| seq.try_into().ok());
+    let wrong = || LogError::corrupt(format!("the key {} of the log", key.escape_ascii()), "it is no position");
+    seq.map(|seq| Seq(u64::from_be_bytes(seq))).ok_or_else(wrong)
+}
+
+/// The key of the frame whose last event is at `last`. So the frame that holds a position is the first one whose key is not
+/// smaller than that position's.
+pub(super) fn frame_key(last: Seq) -> Vec<u8> {
+    key_at(FRAMES, last)
+}
+
+/// The key of a carried event.
+pub(super) fn carried_key(seq: Seq) -> Vec<u8> {
+    key_at(CARRIED, seq)
+}
+
+/// The key of a row: what the views call it.
+pub(super) fn row_key(key: &[u8]) -> Vec<u8> {
+    [ROWS, key].concat()
+}
+
+/// The events of (a part of) one commit, as they are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The position of its last event.
+    pub last: Seq,
+    /// The hash of the frame before it; `None` in one of version 1.
+    pub previous: Option<Hash>,
+    /// Its own hash.
+    pub hash: Hash,
+    /// Its events, of which there is one at least.
+    pub events: Vec<Envelope>,
+}
+
+impl Frame {
+    /// The position of its first event.
+    #[must_use]
+    pub fn first(&self) -> Seq {
+        self.events.first().map_or(self.last, |event| event.seq)
     }
 }
 
-/// Reads a stored frame: the events of (a part of) one commit.
-fn open_frame(key: &[u8], sealed: &[u8]) -> Result<Vec<Envelope>, LogError> {
-    let last = frame_seq(key).ok_or_else(|| LogError::corrupt("a key of the log", "it is no position"))?;
+/// Reads a stored frame.
+///
+/// # Errors
+/// Names the frame's last event, when it can't be read.
+pub fn open_frame(key: &[u8], sealed: &[u8]) -> Result<Frame, LogError> {
+    let last = seq_of(FRAMES, key)?;
     read_frame(key, sealed, last).map_err(|unreadable| unreadable.at(format!("the record of event {last}")))
 }
 
-fn read_frame(key: &[u8], sealed: &[u8], last: Seq) -> Result<Vec<Envelope>, Unreadable> {
-    let (count, mut rest) = decode_prefix::<u32>(unseal(key, sealed)?)?;
+fn read_frame(key: &[u8], sealed: &[u8], last: Seq) -> Result<Frame, Unreadable> {
+    let (version, body) = unseal(key, CHAINED, sealed)?;
+    let (previous, rest) = match version {
+        PLAIN => (None, body),
+        _ => {
+            let short = || Unreadable::Damaged("it is too short to name the one before it".into());
+            let (previous, rest) = body.split_first_chunk().ok_or_else(short)?;
+            (Some(Hash(*previous)), rest)
+        }
+    };
+    let (count, mut rest) = decode_prefix::<u32>(rest)?;
     let first = (last.0 + 1).checked_sub(u64::from(count)).filter(|&first| first > 0 && count > 0);
     let first = first.ok_or_else(|| Unreadable::Damaged(format!("it claims to hold {count} events")))?;
     let mut events = Vec::new();
@@ -160,53 +231,44 @@ fn read_frame(key: &[u8], sealed: &[u8], last: Seq) -> Result<Vec<Envelope>, Unr
         events.push(event);
         rest = left;
     }
-    match rest {
-        [] => Ok(events),
-        _ => Err(Unreadable::Damaged(format!("{} bytes are left over", rest.len()))),
-    }
+    nothing_left(rest)?;
+    Ok(Frame { last, previous, hash: Hash::of(key, version, body), events })
 }
 
-/// The events after position `after` up to `last`, out of the frames that begin with the one that holds `after + 1`.
-pub(super) fn events<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-    mut frames: impl Iterator<Item = Result<(K, V), LogError>>,
-    after: Seq,
-    last: Seq,
-) -> Result<Vec<Envelope>, LogError> {
-    let mut events: Vec<Envelope> = Vec::new();
-    let mut next = after.next();
-    while next <= last {
-        let missing = || LogError::corrupt(format!("event {next}"), "it is missing");
-        let (key, sealed) = frames.next().ok_or_else(missing)??;
-        let frame = open_frame(key.as_ref(), sealed.as_ref())?;
-        if frame.first().is_some_and(|first| first.seq > next) {
-            return Err(missing());
-        }
-        events.extend(frame.into_iter().filter(|event| next <= event.seq && event.seq <= last));
-        next = events.last().map_or(next, |event| event.seq.next());
-    }
-    Ok(events)
+fn nothing_left(rest: &[u8]) -> Result<(), Unreadable> {
+    if rest.is_empty() { Ok(()) } else { Err(Unreadable::Damaged(format!("{} bytes are left over", rest.len()))) }
 }
 
-/// The event at `seq`, out of the frame that holds it; `None` when there is none yet.
-pub(super) fn event<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-    frame: Option<(K, V)>,
-    seq: Seq,
-) -> Result<Option<Envelope>, LogError> {
-    let Some(frame) = frame else { return Ok(None) };
-    events(std::iter::once(Ok(frame)), Seq(seq.0.saturating_sub(1)), seq).map(|mut found| found.pop())
+/// Reads a carried event.
+///
+/// # Errors
+/// Names the event, when it can't be read.
+pub fn open_carried(key: &[u8], sealed: &[u8]) -> Result<Envelope, LogError> {
+    let seq = seq_of(CARRIED, key)?;
+    let read = || {
+        let (_, body) = unseal(key, PLAIN, sealed)?;
+        let (event, rest) = decode_event(seq, body)?;
+        nothing_left(rest).map(|()| event)
+    };
+    read().map_err(|unreadable| unreadable.at(format!("the carried event {seq}")))
 }
 
-/// The events of a frame, which holds the one that is looked for.
-pub(super) fn neighbours<K: AsRef<[u8]>, V: AsRef<[u8]>>(frame: Option<(K, V)>) -> Result<Vec<Envelope>, LogError> {
-    frame.map_or_else(|| Ok(Vec::new()), |(key, sealed)| open_frame(key.as_ref(), sealed.as_ref()))
+/// Reads the anchor.
+///
+/// # Errors
+/// When it can't be read.
+pub fn open_anchor(sealed: &[u8]) -> Result<Anchor, LogError> {
+    let read = unseal(ANCHOR, PLAIN, sealed).and_then(|(_, body)| decode(body));
+    read.map_err(|unreadable| unreadable.at("the anchor, which says where the log begins"))
 }
 
-/// The key of a row: `r` and what the views call it.
-pub(super) fn row_key(key: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(1 + key.len());
-    stored.push(b'r');
-    stored.extend(key);
-    stored
+/// Reads a row under its stored key.
+///
+/// # Errors
+/// Names the row, when it can't be read.
+pub fn open_row(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, LogError> {
+    let body = unseal(key, PLAIN, sealed).map(|(_, body)| body.to_vec());
+    body.map_err(|unreadable| unreadable.at(format!("row {}", key.escape_ascii())))
 }
 
 /// A key, and its sealed value or nothing.
@@ -215,38 +277,53 @@ pub(super) type SealedWrite = (Vec<u8>, Option<Vec<u8>>);
 /// The most that a frame of several events holds, in bytes: a commit is one frame, unless it is larger.
 const FRAME_BYTES: usize = 48 * 1024;
 
-/// What a commit stores, ready to be written.
-pub(super) fn seal_commit(events: &[Envelope], rows: &[super::RowWrite]) -> Result<Vec<SealedWrite>, LogError> {
-    let rows = rows.iter().map(|row| {
+/// What a commit stores after `head`, ready to be written, and the head that it makes.
+pub(super) fn seal_commit(commit: &Commit<'_>, head: Head) -> Result<(Vec<SealedWrite>, Head), LogError> {
+    let (mut sealed, head) = seal_frames(commit.events, head);
+    sealed.extend(commit.rows.iter().map(|row| {
         let key = row_key(&row.key);
-        let value = row.value.as_ref().map(|value| seal(&key, value));
+        let value = row.value.as_ref().map(|value| seal(&key, PLAIN, value));
         (key, value)
-    });
-    let sealed: Vec<_> = seal_frames(events).into_iter().chain(rows).collect();
+    }));
     match sealed.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).find(|&bytes| bytes > super::MAX_VALUE) {
         Some(bytes) => Err(LogError::TooLarge { bytes }),
-        None => Ok(sealed),
+        None => Ok((sealed, head)),
     }
 }
 
-fn seal_frames(events: &[Envelope]) -> Vec<SealedWrite> {
+fn seal_frames(events: &[Envelope], mut head: Head) -> (Vec<SealedWrite>, Head) {
     let mut frames = Vec::new();
-    let (mut count, mut body) = (0_u32, Vec::new());
-    let mut bodies = events.iter().map(|event| (event.seq, encode_event(event))).peekable();
-    while let Some((seq, event)) = bodies.next() {
+    let (mut count, mut packed) = (0_u32, Vec::new());
+    let mut encoded = events.iter().map(|event| (event.seq, encode_event(event))).peekable();
+    while let Some((seq, event)) = encoded.next() {
         count += 1;
-        body.extend(event);
-        let full = bodies.peek().is_none_or(|(_, next)| body.len() + next.len() > FRAME_BYTES);
+        packed.extend(event);
+        let full = encoded.peek().is_none_or(|(_, next)| packed.len() + next.len() > FRAME_BYTES);
         if full {
             let key = frame_key(seq);
-            frames.push((key.to_vec(), Some(seal(&key, &[encode(&count), std::mem::take(&mut body)].concat()))));
+            let body = [&head.hash.0[..], &encode(&count), &std::mem::take(&mut packed)].concat();
+            head = Head { seq, hash: Hash::of(&key, CHAINED, &body) };
+            frames.push((key.clone(), Some(seal(&key, CHAINED, &body))));
             count = 0;
         }
     }
-    frames
+    (frames, head)
 }
 
-/// Reads a stored row.
-pub(super) fn open_row(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, LogError> {
-    unseal(key, sealed).map(<[u8]>::to_vec).map_err(|unreadable| unreadable.at(format!("row {}", key.escape_ascii())))
+/// What gives up the log's beginning. `gone` are the frames from the horizon so far up to the new one.
+pub(super) fn seal_pruning(pruning: &Pruning, gone: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<SealedWrite>, LogError> {
+    let last = gone.last().map(|(key, sealed)| open_frame(key, sealed)).transpose()?;
+    let last = last.filter(|frame| frame.last == pruning.horizon);
+    let missing = || LogError::corrupt(format!("event {}", pruning.horizon), "no record ends with it");
+    let Frame { last: horizon, hash, .. } = last.ok_or_else(missing)?;
+    let anchor = encode(&Anchor { horizon, hash, base: pruning.base });
+    let mut sealed = vec![(ANCHOR.to_vec(), Some(seal(ANCHOR, PLAIN, &anchor)))];
+    sealed.extend(gone.iter().map(|(key, _)| (key.clone(), None)));
+    sealed.extend(pruning.drop.iter().map(|seq| (carried_key(*seq), None)));
+    sealed.extend(pruning.carry.iter().map(|event| {
+        let key = carried_key(event.seq);
+        let value = seal(&key, PLAIN, &encode_event(event));
+        (key, Some(value))
+    }));
+    Ok(sealed)
 }

@@ -1,13 +1,13 @@
 //! A log in memory, for tests and simulations: it fails where it is told to, and forgets what was not durable.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{EventLog, LogError, LogReader, Order, Row, RowWrite, check_commit, codec};
-use crate::domain::event::Envelope;
+use super::chain::Head;
+use super::store::{See, Store, find_head, prepare};
+use super::{Commit, EventLog, LogError, LogReader, Order, codec};
 use crate::domain::id::Seq;
 
 /// What happens to a commit.
@@ -20,18 +20,16 @@ pub enum Fault {
 }
 
 #[derive(Debug, Default)]
-struct Store {
+struct Kept {
     values: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The end of what is stored.
-    stored: Seq,
     /// The end of what is known to be stored: what readers see.
-    tail: Seq,
+    head: Head,
 }
 
 /// A log in memory. Its store outlives it, as a directory outlives a process: open another log on the same one.
 #[derive(Debug, Default)]
 pub struct MemoryLog {
-    store: Arc<RwLock<Store>>,
+    store: Arc<RwLock<Kept>>,
     fault: Option<Fault>,
     poisoned: bool,
 }
@@ -46,9 +44,10 @@ impl MemoryLog {
     /// What a process finds that opens the log after this one has ended, in whatever way.
     #[must_use]
     pub fn reopen(&self) -> Self {
-        let mut store = self.store.write();
-        store.tail = store.stored;
-        drop(store);
+        let found = find_head(&*self.store.read());
+        if let Ok(head) = found {
+            self.store.write().head = head;
+        }
         Self { store: Arc::clone(&self.store), ..Self::default() }
     }
 
@@ -67,7 +66,7 @@ impl MemoryLog {
     /// Changes the stored record of an event as damage would; when `damage` gives `false`, it is removed.
     pub fn damage_event(&mut self, seq: Seq, damage: impl FnOnce(&mut Vec<u8>) -> bool) {
         let mut store = self.store.write();
-        let held = store.values.range_mut(codec::frame_key(seq).to_vec()..).next();
+        let held = store.values.range_mut(codec::frame_key(seq)..).next();
         let removed = held.and_then(|(key, value)| (!damage(value)).then(|| key.clone()));
         if let Some(key) = removed {
             store.values.remove(&key);
@@ -76,13 +75,12 @@ impl MemoryLog {
 }
 
 impl EventLog for MemoryLog {
-    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Seq, LogError> {
         if self.poisoned {
             return Err(LogError::Indeterminate { why: "an earlier commit failed".into() });
         }
         let mut store = self.store.write();
-        check_commit(store.stored, after, events)?;
-        let sealed = codec::seal_commit(events, rows)?;
+        let (sealed, head) = prepare(&*store, store.head, commit)?;
         let fault = self.fault.take();
         self.poisoned = fault.is_some();
         if fault != Some(Fault::Lost) {
@@ -92,19 +90,18 @@ impl EventLog for MemoryLog {
                     None => store.values.remove(&key),
                 };
             }
-            store.stored = events.last().map_or(after, |event| event.seq);
         }
         match fault {
             None => {
-                store.tail = store.stored;
-                Ok(store.stored)
+                store.head = head;
+                Ok(head.seq)
             }
             Some(fault) => Err(LogError::Indeterminate { why: format!("scripted: {fault:?}") }),
         }
     }
 
-    fn tail(&self) -> Seq {
-        self.store.read().tail
+    fn head(&self) -> Head {
+        self.store.read().head
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
@@ -112,67 +109,41 @@ impl EventLog for MemoryLog {
     }
 }
 
-struct MemoryReader(Arc<RwLock<Store>>);
-
-impl LogReader for MemoryReader {
-    fn tail(&self) -> Seq {
-        self.0.read().tail
+impl Store for Kept {
+    fn head(&self) -> Head {
+        self.head
     }
 
-    fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
-        let store = self.0.read();
-        let last = Seq(store.tail.0.min(after.0.saturating_add(limit as u64)));
-        if last <= after {
-            return Ok(Vec::new());
-        }
-        let keys = codec::frame_key(after.next()).to_vec()..=codec::frame_key(Seq(u64::MAX)).to_vec();
-        let frames = store.values.range(keys).map(Ok);
-        codec::events(frames, after, last)
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+        Ok(self.values.get(key).cloned())
     }
 
-    fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError> {
-        let store = self.0.read();
-        let keys = codec::frame_key(seq).to_vec()..=codec::frame_key(Seq(u64::MAX)).to_vec();
-        codec::neighbours(store.values.range(keys).next())
-    }
-
-    fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
-        let store = self.0.read();
-        let keys = codec::frame_key(seq).to_vec()..=codec::frame_key(Seq(u64::MAX)).to_vec();
-        codec::event(store.values.range(keys).next(), seq)
-    }
-
-    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
-        let key = codec::row_key(key);
-        self.0.read().values.get(&key).map(|value| codec::open_row(&key, value)).transpose()
-    }
-
-    fn keys(&self, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        let store = self.0.read();
-        let prefix = codec::row_key(prefix);
-        let found = store.values.range(prefix.clone()..).map(|(key, _)| key);
-        Ok(found.take_while(|key| key.starts_with(&prefix)).take(limit).map(|key| key[1..].to_vec()).collect())
-    }
-
-    fn rows(&self, prefix: &[u8], order: Order, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError> {
-        let store = self.0.read();
-        let prefix = codec::row_key(prefix);
-        let after = after.map(codec::row_key);
-        let open = |(key, value): (&Vec<u8>, &Vec<u8>)| Ok((key[1..].to_vec(), codec::open_row(key, value)?));
-        let with_prefix = |(key, _): &(&Vec<u8>, &Vec<u8>)| key.starts_with(&prefix);
-        let from = match (order, &after) {
-            (Order::Ascending, Some(after)) if *after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(&prefix),
-        };
-        let range = store.values.range::<Vec<u8>, _>((from, Bound::Unbounded)).take_while(with_prefix);
-        match order {
-            Order::Ascending => range.take(limit).map(open).collect(),
-            Order::Descending => {
-                let before = |key: &Vec<u8>| after.as_ref().is_none_or(|after| key < after);
-                let mut rows: Vec<_> = range.filter(|(key, _)| before(key)).collect();
-                rows.reverse();
-                rows.into_iter().take(limit).map(open).collect()
+    fn scan(&self, start: &[u8], end: &[u8], order: Order, see: &mut See<'_>) -> Result<(), LogError> {
+        let mut range = self.values.range(start.to_vec()..end.to_vec());
+        while let Some((key, value)) = match order {
+            Order::Ascending => range.next(),
+            Order::Descending => range.next_back(),
+        } {
+            if !see(key, value)? {
+                break;
             }
         }
+        Ok(())
+    }
+}
+
+struct MemoryReader(Arc<RwLock<Kept>>);
+
+impl Store for MemoryReader {
+    fn head(&self) -> Head {
+        self.0.read().head
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+        self.0.read().get(key)
+    }
+
+    fn scan(&self, start: &[u8], end: &[u8], order: Order, see: &mut See<'_>) -> Result<(), LogError> {
+        self.0.read().scan(start, end, order, see)
     }
 }

@@ -12,13 +12,15 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
+
+use super::chain::Head;
 use super::mark::HighWaterMark;
-use super::{EventLog, LogError, LogReader, Order, Row, RowWrite, check_commit, codec};
+use super::store::{See, Store, find_head, prepare};
+use super::{Commit, EventLog, LogError, LogReader, Order, codec};
 use crate::clock;
-use crate::domain::event::Envelope;
 use crate::domain::id::Seq;
 
 /// Memory that sled may use for pages, in bytes, as far as it counts them: what it holds comes to some 50 MB. Pages are read
@@ -43,8 +45,8 @@ pub struct SledLog {
 
 struct SledReader {
     db: sled::Db,
-    /// The newest durable position: readers see events up to here.
-    durable: AtomicU64,
+    /// The durable end: readers see events up to here.
+    durable: RwLock<Head>,
     /// The directory is ours for as long as anyone reads it. Dropped after the store, for it comes after it.
     _lock: File,
 }
@@ -63,8 +65,9 @@ impl SledLog {
         let lock = lock(directory)?;
         let db = open_store(directory, &store)?;
         let db_file = File::open(store.join("db")).map_err(|error| LogError::io("can't open the log's file", error))?;
-        let reader = SledReader { db, durable: AtomicU64::new(0), _lock: lock };
-        let tail = reader.find_tail()?;
+        let reader = SledReader { db, durable: RwLock::default(), _lock: lock };
+        let head = find_head(&reader)?;
+        let tail = head.seq;
         let mark_path = directory.join("acknowledged");
         let (mut mark, acknowledged) = HighWaterMark::open(&mark_path)
             .map_err(|error| LogError::io(format!("can't open {}", mark_path.display()), error))?;
@@ -83,7 +86,7 @@ impl SledLog {
             .and_then(|()| mark.sync().map_err(|error| error.to_string()))
             .and_then(|()| sync_directories(&[directory, &store]).map_err(|error| error.to_string()))
             .map_err(|why| LogError::io("can't sync the log", why))?;
-        reader.durable.store(tail.0, Ordering::Release);
+        *reader.durable.write() = head;
         Ok(Self { reader: Arc::new(reader), db_file, mark, failed: false })
     }
 
@@ -175,18 +178,16 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 impl EventLog for SledLog {
-    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Seq, LogError> {
         if self.failed {
             return Err(LogError::Indeterminate { why: "an earlier commit failed".into() });
         }
-        check_commit(self.tail(), after, events)?;
-        let sealed = codec::seal_commit(events, rows)?;
-        let tail = events.last().map_or(after, |event| event.seq);
-        let written = catch_unwind(AssertUnwindSafe(|| self.write(sealed, tail)));
+        let (sealed, head) = prepare(&*self.reader, EventLog::head(self), commit)?;
+        let written = catch_unwind(AssertUnwindSafe(|| self.write(sealed, head.seq)));
         match written.unwrap_or_else(|panic| Err(panic_message(&*panic).to_owned())) {
             Ok(()) => {
-                self.reader.durable.store(tail.0, Ordering::Release);
-                Ok(tail)
+                *self.reader.durable.write() = head;
+                Ok(head.seq)
             }
             Err(why) => {
                 self.failed = true;
@@ -195,8 +196,8 @@ impl EventLog for SledLog {
         }
     }
 
-    fn tail(&self) -> Seq {
-        self.reader.tail()
+    fn head(&self) -> Head {
+        *self.reader.durable.read()
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
@@ -212,93 +213,27 @@ impl Drop for SledLog {
     }
 }
 
-impl SledReader {
-    /// The frame that holds the event at `seq`, if there is one yet.
-    fn frame(&self, seq: Seq) -> Result<Option<(sled::IVec, sled::IVec)>, LogError> {
-        let mut stored = self.db.range(codec::frame_key(seq)..=codec::frame_key(Seq(u64::MAX)));
-        guarded("reading an event", || stored.next().transpose())
+impl Store for SledReader {
+    fn head(&self) -> Head {
+        *self.durable.read()
     }
 
-    fn find_tail(&self) -> Result<Seq, LogError> {
-        let last = guarded("looking for the log's end", || self.db.scan_prefix(b"f").next_back().transpose())?;
-        let Some((key, sealed)) = last else { return Ok(Seq::ZERO) };
-        let seq = codec::frame_seq(&key).ok_or_else(|| LogError::corrupt("the log's end", "its key is no position"))?;
-        codec::events(std::iter::once(Ok((key, sealed))), Seq(seq.0.saturating_sub(1)), seq).map(|_| seq)
-    }
-}
-
-impl LogReader for SledReader {
-    fn tail(&self) -> Seq {
-        Seq(self.durable.load(Ordering::Acquire))
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+        let value = guarded("reading the log", || self.db.get(key))?;
+        Ok(value.map(|value| value.to_vec()))
     }
 
-    fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
-        let last = Seq(self.tail().0.min(after.0.saturating_add(limit as u64)));
-        if last <= after {
-            return Ok(Vec::new());
-        }
-        let mut stored = self.db.range(codec::frame_key(after.next())..=codec::frame_key(Seq(u64::MAX)));
-        let frames = std::iter::from_fn(|| guarded("reading events", || stored.next().transpose()).transpose());
-        codec::events(frames, after, last)
-    }
-
-    fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
-        codec::event(self.frame(seq)?, seq)
-    }
-
-    fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError> {
-        codec::neighbours(self.frame(seq)?)
-    }
-
-    fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
-        let key = codec::row_key(key);
-        let sealed = guarded("reading a row", || self.db.get(&key))?;
-        sealed.map(|sealed| codec::open_row(&key, &sealed)).transpose()
-    }
-
-    fn keys(&self, prefix: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        let mut found = self.db.scan_prefix(codec::row_key(prefix)).keys();
-        let mut keys = Vec::new();
-        while keys.len() < limit {
-            let Some(key) = guarded("reading keys", || found.next().transpose())? else { break };
-            keys.push(key[1..].to_vec());
-        }
-        Ok(keys)
-    }
-
-    fn rows(&self, prefix: &[u8], order: Order, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError> {
-        let mut start = codec::row_key(prefix);
-        let mut end = successor(&start);
-        match (order, after) {
-            (Order::Ascending, Some(after)) => start = start.max([&codec::row_key(after)[..], &[0]].concat()),
-            (Order::Descending, Some(after)) => end = end.min(codec::row_key(after)),
-            (_, None) => {}
-        }
-        if start >= end {
-            return Ok(Vec::new());
-        }
+    fn scan(&self, start: &[u8], end: &[u8], order: Order, see: &mut See<'_>) -> Result<(), LogError> {
         let mut range = self.db.range(start..end);
         let mut next = || match order {
             Order::Ascending => range.next(),
             Order::Descending => range.next_back(),
         };
-        let mut rows = Vec::new();
-        while rows.len() < limit {
-            let Some((key, sealed)) = guarded("reading rows", || next().transpose())? else { break };
-            rows.push((key[1..].to_vec(), codec::open_row(&key, &sealed)?));
+        while let Some((key, value)) = guarded("reading the log", || next().transpose())? {
+            if !see(&key, &value)? {
+                break;
+            }
         }
-        Ok(rows)
+        Ok(())
     }
-}
-
-/// The first key after every key that begins with `prefix`, which begins with a letter.
-fn successor(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            break;
-        }
-    }
-    end
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::clock::Stopwatch;
-use crate::domain::event::Envelope;
 use crate::domain::id::Seq;
-use crate::log::{EventLog, LogError, LogReader, RowWrite};
+use crate::log::chain::Head;
+use crate::log::{Commit, EventLog, LogError, LogReader};
 use crate::meter::Meter;
 
 /// Measures the commits of another log, and is that log in everything else.
@@ -15,15 +15,15 @@ pub(super) struct Metered {
 }
 
 impl EventLog for Metered {
-    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Seq, LogError> {
         let watch = Stopwatch::start();
-        let tail = self.log.commit(after, events, rows)?;
-        self.meter.committed(events.len(), watch.elapsed());
+        let tail = self.log.commit(commit)?;
+        self.meter.committed(commit.events.len(), watch.elapsed());
         Ok(tail)
     }
 
-    fn tail(&self) -> Seq {
-        self.log.tail()
+    fn head(&self) -> Head {
+        self.log.head()
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

@@ -256,8 +256,8 @@ impl Iterator for Blocks<'_> {
 mod tests {
     use super::*;
     use crate::domain::id::Seq;
-    use crate::log::EventLog;
     use crate::log::memory::MemoryLog;
+    use crate::log::{Commit, EventLog};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -287,7 +287,7 @@ mod tests {
                 }
                 let reader = log.reader();
                 let rows = changes.rows(|key| reader.row(key)).unwrap();
-                log.commit(Seq::ZERO, &[], &rows).unwrap();
+                log.commit(&Commit::new(Seq::ZERO, &[], &rows)).unwrap();
             }
             let reader = log.reader();
             let index = Index(&*reader);

@@ -9,11 +9,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hookledger::api::{self, ApiOptions};
-use hookledger::domain::event::Envelope;
 use hookledger::domain::id::{JobId, Seq};
 use hookledger::domain::job::{Job, JobSpec};
 use hookledger::domain::outcome::{Outcome, Response};
-use hookledger::log::{EventLog, LogError, LogReader, RowWrite, memory::MemoryLog};
+use hookledger::log::{Commit, EventLog, LogError, LogReader, chain::Head, memory::MemoryLog};
 use hookledger::runtime::{Error, Handle, Options, Reply, Runtime};
 use hookledger::transport::{Request, Transport};
 use serde_json::{Value, json};
@@ -87,17 +86,17 @@ pub struct Faults {
 }
 
 impl EventLog for Gated {
-    fn commit(&mut self, after: Seq, events: &[Envelope], rows: &[RowWrite]) -> Result<Seq, LogError> {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<Seq, LogError> {
         self.faults.begun.fetch_add(1, Ordering::SeqCst);
         let _open = self.faults.gate.read().unwrap();
         if self.faults.fail.load(Ordering::SeqCst) {
             return Err(LogError::Indeterminate { why: "disk-detail-17".into() });
         }
-        self.log.commit(after, events, rows)
+        self.log.commit(commit)
     }
 
-    fn tail(&self) -> Seq {
-        self.log.tail()
+    fn head(&self) -> Head {
+        self.log.head()
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {

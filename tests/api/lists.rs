@@ -16,8 +16,9 @@ use hookledger::domain::time::Timestamp;
 use hookledger::domain::webhook::{EventKind, Webhook};
 use hookledger::engine::replay::{advance, differences, rebuild};
 use hookledger::engine::{Asked, Engine, Input, Settings, Ticket, When};
+use hookledger::log::chain::Head;
 use hookledger::log::memory::MemoryLog;
-use hookledger::log::{EventLog, LogError, LogReader, Order, Row, RowWrite, codec};
+use hookledger::log::{Anchor, Commit, EventLog, LogError, LogReader, Order, Row, RowWrite, codec};
 use hookledger::schedule::Pacing;
 use hookledger::views::{DeliveryFilter, LetterFilter, Views};
 use proptest::prelude::*;
@@ -180,7 +181,7 @@ impl World {
         totals.last_dead_letter += 512;
         let row = RowWrite { key: b"t".to_vec(), value: Some(codec::encode(&totals)) };
         let mut log = self.log.reopen();
-        log.commit(log.tail(), &[], &[row]).unwrap();
+        log.commit(&Commit::new(log.tail(), &[], &[row])).unwrap();
         self.reopen();
     }
 }
@@ -392,16 +393,24 @@ impl LogReader for Interrupted<'_> {
         self.read().keys(prefix, limit)
     }
 
-    fn tail(&self) -> Seq {
-        self.reader.tail()
+    fn head(&self) -> Head {
+        self.reader.head()
+    }
+
+    fn anchor(&self) -> Result<Anchor, LogError> {
+        self.read().anchor()
+    }
+
+    fn carried(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
+        self.read().carried(after, limit)
+    }
+
+    fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError> {
+        self.read().records(prefix, after, limit)
     }
 
     fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
         self.read().events(after, limit)
-    }
-
-    fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
-        self.read().event(seq)
     }
 
     fn row(&self, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
