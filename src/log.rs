@@ -26,7 +26,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::event::Envelope;
-use crate::domain::id::Seq;
+use crate::domain::id::{JobId, Seq};
 use crate::domain::state::Base;
 use chain::{Hash, Head};
 
@@ -78,8 +78,8 @@ pub struct Pruning {
     pub horizon: Seq,
     /// Out of what goes, the events that stay all the same, each in a record of its own outside of the chain.
     pub carry: Vec<Envelope>,
-    /// The positions of events that were carried until now, and go.
-    pub drop: Vec<Seq>,
+    /// The jobs of which nothing is carried any more: what was until now goes. None of them has an event in `carry`.
+    pub drop: Vec<JobId>,
     /// What whoever begins at the horizon has to know of what went.
     pub base: Base,
 }
@@ -139,17 +139,18 @@ pub trait LogReader: Send + Sync {
     /// [`LogError::Pruned`] when some of the events after that position were given up.
     fn events(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError>;
 
-    /// Up to `limit` of the events that were carried over the horizon, after position `after`, in order.
+    /// The events of a job that were carried over the horizon, in order. Those of all jobs, one job after another, are
+    /// the [`records`](Self::records) of [`codec::CARRIED`].
     ///
     /// # Errors
     /// [`LogError::Corrupt`] or [`LogError::Newer`] with the position of the event that can't be read.
-    fn carried(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError>;
+    fn carried(&self, job: &JobId) -> Result<Vec<Envelope>, LogError>;
 
     /// The event at `seq`; `None` beyond the log's end, and when it was given up. It may be on its way to the disk still:
     /// rows, which become visible with it, may name it already.
     ///
     /// # Errors
-    /// As [`carried`](Self::carried).
+    /// [`LogError::Corrupt`] or [`LogError::Newer`] with its position, when it can't be read.
     fn event(&self, seq: Seq) -> Result<Option<Envelope>, LogError> {
         Ok(self.neighbours(seq)?.into_iter().find(|event| event.seq == seq))
     }
@@ -158,7 +159,7 @@ pub trait LogReader: Send + Sync {
     /// given up. For whoever looks at several events that lie near one another: a commit is read as a whole.
     ///
     /// # Errors
-    /// As [`carried`](Self::carried).
+    /// As [`event`](Self::event).
     fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError>;
 
     /// The row of that key. It may be on its way to the disk still: what a reader sees before its writer was told may be

@@ -466,7 +466,7 @@ fn frames() {
         hex(&mut out, &format!("{name} under {}", key.escape_ascii()), &sealed);
         sealed
     };
-    let key = b"c\0\0\0\0\0\0\0\x02";
+    let key = b"cj\0\0\0\0\0\0\0\0\x02";
     assert_eq!(add("a carried event", key), codec::seal(key, 1, &codec::encode_event(&second)));
     let body = [&[2][..], &hash[..], &[251, 44, 1]].concat();
     assert_eq!(add("the anchor", b"h"), codec::seal(b"h", 1, &body), "the horizon, the hash, the base");

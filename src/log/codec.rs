@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | [`f`](FRAMES) position | 2 | the hash of the record before it (32 bytes, see [`chain`](super::chain)), then as in 1 |
 //! | | 1 | the number of events, then for each of them the bincode of `(at, job, prev, event)` |
-//! | [`c`](CARRIED) position | 1 | one such event, which was carried over the horizon |
+//! | [`c`](CARRIED) job id, 0, position | 1 | one such event, which was carried over the horizon |
 //! | [`h`](ANCHOR) | 1 | the horizon, the hash of the record that ended there, and the base |
 //! | [`r`](ROWS) the views' key | 1 | the row, as the views have it |
 //!
@@ -156,25 +156,25 @@ pub fn decode_event(seq: Seq, bytes: &[u8]) -> Result<(Envelope, &[u8]), Unreada
     Ok((Envelope { seq, at, job, prev, event }, rest))
 }
 
-fn key_at(prefix: &[u8], seq: Seq) -> Vec<u8> {
-    [prefix, &seq.0.to_be_bytes()].concat()
-}
-
-fn seq_of(prefix: &[u8], key: &[u8]) -> Result<Seq, LogError> {
-    let seq = key.strip_prefix(prefix).and_then(|seq| seq.try_into().ok());
-    let wrong = || LogError::corrupt(format!("the key {} of the log", key.escape_ascii()), "it is no position");
-    seq.map(|seq| Seq(u64::from_be_bytes(seq))).ok_or_else(wrong)
-}
-
 /// The key of the frame whose last event is at `last`. So the frame that holds a position is the first one whose key is not
 /// smaller than that position's.
 pub(super) fn frame_key(last: Seq) -> Vec<u8> {
-    key_at(FRAMES, last)
+    [FRAMES, &last.0.to_be_bytes()].concat()
 }
 
-/// The key of a carried event.
-pub(super) fn carried_key(seq: Seq) -> Vec<u8> {
-    key_at(CARRIED, seq)
+/// What the keys of a job's carried events begin with. No job's id has a 0 in it, so no other's do.
+pub(super) fn carried_prefix(job: &JobId) -> Vec<u8> {
+    [CARRIED, job.as_str().as_bytes(), &[0]].concat()
+}
+
+fn carried_key(job: &JobId, seq: Seq) -> Vec<u8> {
+    [&carried_prefix(job)[..], &seq.0.to_be_bytes()].concat()
+}
+
+/// The position with which a key ends.
+fn seq_of(key: &[u8]) -> Result<Seq, LogError> {
+    let seq = key.last_chunk().map(|seq| Seq(u64::from_be_bytes(*seq)));
+    seq.ok_or_else(|| LogError::corrupt(format!("the key {} of the log", key.escape_ascii()), "it is no position"))
 }
 
 /// The key of a row: what the views call it.
@@ -208,7 +208,7 @@ impl Frame {
 /// # Errors
 /// Names the frame's last event, when it can't be read.
 pub fn open_frame(key: &[u8], sealed: &[u8]) -> Result<Frame, LogError> {
-    let last = seq_of(FRAMES, key)?;
+    let last = seq_of(key)?;
     read_frame(key, sealed, last).map_err(|unreadable| unreadable.at(format!("the record of event {last}")))
 }
 
@@ -244,7 +244,7 @@ fn nothing_left(rest: &[u8]) -> Result<(), Unreadable> {
 /// # Errors
 /// Names the event, when it can't be read.
 pub fn open_carried(key: &[u8], sealed: &[u8]) -> Result<Envelope, LogError> {
-    let seq = seq_of(CARRIED, key)?;
+    let seq = seq_of(key)?;
     let read = || {
         let (_, body) = unseal(key, PLAIN, sealed)?;
         let (event, rest) = decode_event(seq, body)?;
@@ -310,8 +310,13 @@ fn seal_frames(events: &[Envelope], mut head: Head) -> (Vec<SealedWrite>, Head) 
     (frames, head)
 }
 
-/// What gives up the log's beginning. `gone` are the frames from the horizon so far up to the new one.
-pub(super) fn seal_pruning(pruning: &Pruning, gone: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<SealedWrite>, LogError> {
+/// What gives up the log's beginning. `gone` are the frames from the horizon so far up to the new one, `dropped` the keys
+/// of carried events that go.
+pub(super) fn seal_pruning(
+    pruning: &Pruning,
+    gone: &[(Vec<u8>, Vec<u8>)],
+    dropped: Vec<Vec<u8>>,
+) -> Result<Vec<SealedWrite>, LogError> {
     let last = gone.last().map(|(key, sealed)| open_frame(key, sealed)).transpose()?;
     let last = last.filter(|frame| frame.last == pruning.horizon);
     let missing = || LogError::corrupt(format!("event {}", pruning.horizon), "no record ends with it");
@@ -319,9 +324,9 @@ pub(super) fn seal_pruning(pruning: &Pruning, gone: &[(Vec<u8>, Vec<u8>)]) -> Re
     let anchor = encode(&Anchor { horizon, hash, base: pruning.base });
     let mut sealed = vec![(ANCHOR.to_vec(), Some(seal(ANCHOR, PLAIN, &anchor)))];
     sealed.extend(gone.iter().map(|(key, _)| (key.clone(), None)));
-    sealed.extend(pruning.drop.iter().map(|seq| (carried_key(*seq), None)));
+    sealed.extend(dropped.into_iter().map(|key| (key, None)));
     sealed.extend(pruning.carry.iter().map(|event| {
-        let key = carried_key(event.seq);
+        let key = carried_key(&event.job, event.seq);
         let value = seal(&key, PLAIN, &encode_event(event));
         (key, Some(value))
     }));

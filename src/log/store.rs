@@ -1,10 +1,10 @@
 //! A log over sealed values under ordered keys, whatever keeps those.
 
 use super::chain::Head;
-use super::codec::{self, CARRIED, FRAMES, SealedWrite};
+use super::codec::{self, FRAMES, SealedWrite};
 use super::{Anchor, Commit, LogError, LogReader, Order, Row};
 use crate::domain::event::Envelope;
-use crate::domain::id::Seq;
+use crate::domain::id::{JobId, Seq};
 
 /// Sealed values under ordered keys. What is committed becomes visible at once, and perhaps before it is durable.
 pub(super) trait Store: Send + Sync {
@@ -44,7 +44,15 @@ pub(super) fn prepare(
             gone.push((key.to_vec(), sealed.to_vec()));
             Ok(true)
         })?;
-        sealed.extend(codec::seal_pruning(pruning, &gone)?);
+        let mut dropped = Vec::new();
+        for job in &pruning.drop {
+            let prefix = codec::carried_prefix(job);
+            scan_up_to(store, (&prefix, &successor(&prefix)), Order::Ascending, usize::MAX, |key, _| {
+                dropped.push(key.to_vec());
+                Ok(())
+            })?;
+        }
+        sealed.extend(codec::seal_pruning(pruning, &gone, dropped)?);
     }
     Ok((sealed, head))
 }
@@ -114,30 +122,22 @@ impl<S: Store> LogReader for S {
         }
     }
 
-    fn carried(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
+    fn carried(&self, job: &JobId) -> Result<Vec<Envelope>, LogError> {
         let mut events = Vec::new();
-        if limit == 0 {
-            return Ok(events);
-        }
-        let start = codec::carried_key(after.next());
-        self.scan(&start, &successor(CARRIED), Order::Ascending, &mut |key, sealed| {
-            events.extend(Some(codec::open_carried(key, sealed)?).filter(|event| event.seq > after));
-            Ok(events.len() < limit)
+        let prefix = codec::carried_prefix(job);
+        scan_up_to(self, (&prefix, &successor(&prefix)), Order::Ascending, usize::MAX, |key, sealed| {
+            events.push(codec::open_carried(key, sealed)?);
+            Ok(())
         })?;
         Ok(events)
     }
 
     fn neighbours(&self, seq: Seq) -> Result<Vec<Envelope>, LogError> {
         let frame = frame_from(self, seq)?;
-        if let Some(frame) = frame.filter(|frame| frame.first() <= seq) {
-            return Ok(frame.events);
-        }
-        // Asked in this order: an event that is about to be carried is in one of both places.
-        let key = codec::carried_key(seq);
-        let carried = self.get(&key)?.map(|sealed| codec::open_carried(&key, &sealed)).transpose()?;
-        match carried {
+        match frame.filter(|frame| frame.first() <= seq) {
+            Some(frame) => Ok(frame.events),
             None if anchor(self)?.horizon < seq && seq <= self.tail() => Err(missing(seq)),
-            carried => Ok(carried.into_iter().collect()),
+            None => Ok(Vec::new()),
         }
     }
 

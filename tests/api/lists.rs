@@ -401,8 +401,8 @@ impl LogReader for Interrupted<'_> {
         self.read().anchor()
     }
 
-    fn carried(&self, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
-        self.read().carried(after, limit)
+    fn carried(&self, job: &JobId) -> Result<Vec<Envelope>, LogError> {
+        self.read().carried(job)
     }
 
     fn records(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, LogError> {
