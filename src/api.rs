@@ -147,6 +147,7 @@ fn routes() -> Routes {
         .on(Method::GET, "/v1/webhooks/dead-letter", "Lists dead letters, newest first", dead_letters::list)
         .on(Method::GET, dead_letter, "A dead letter with its payload and all of its attempts", dead_letters::show)
         .on(Method::GET, "/v1/webhooks/stats", "How each destination does", stats::show)
+        .common(&[400, 401, 403, 410, 431, 500, 503], false)
         .on(Method::GET, "/v1/log", "The events themselves, in commit order", feed::read)
         .common(&[400, 401, 403, 429, 431, 500, 503], false)
         .on(Method::POST, "/v1/batches", "Registers a batch", batches::create)
@@ -162,6 +163,12 @@ fn routes() -> Routes {
         .on(Method::POST, "/v1/webhooks/dead-letter/{id}/retry", "Tries a dead letter once more", dead_letters::retry)
         .on(Method::POST, "/v1/webhooks/dead-letter/retry", "Tries many dead letters once more", bulk::retry)
         .on(Method::POST, "/v1/webhooks/dead-letter/purge", "Deletes many dead letters", bulk::purge)
+        .on(
+            Method::DELETE,
+            "/v1/batches/{id}/payloads",
+            "Erases the payloads of a batch's deliveries; the history stays",
+            batches::erase_payloads,
+        )
         .on(Method::DELETE, dead_letter, "Deletes a dead letter", dead_letters::delete)
 }
 

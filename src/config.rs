@@ -26,7 +26,7 @@ pub(crate) use layers::Source;
 pub(crate) use options::{Given, Hidden, Options};
 
 use layers::Layers;
-use values::{Parsed, Shown, address, duration, durations, number, path, seconds, size, text, truth};
+use values::{Parsed, Shown, address, duration, durations, number, path, retention, seconds, size, text, truth};
 
 /// What a secret is shown as.
 const MASK: &str = "********";
@@ -96,6 +96,8 @@ pub(crate) struct Config {
     pub(crate) connections_per_peer: usize,
     /// Commands that wait for the engine.
     pub(crate) queue: usize,
+    /// How long a job is kept once it is over; `None` for ever.
+    pub(crate) retention: Option<Duration>,
     /// How long what is in flight may take to end at shutdown.
     pub(crate) shutdown_grace: Duration,
     /// The same, as it is written and with where it is from, in the order above. Secrets are masked.
@@ -207,6 +209,7 @@ impl Config {
                 number(0..=65_536),
             )?,
             queue: read.one("queue", |o| o.queue.as_ref(), "4096", number(1..=65_536))?,
+            retention: read.one("retention", |o| o.retention.as_ref(), "30d", retention)?,
             shutdown_grace: read.one(
                 "shutdown_grace",
                 |o| o.shutdown_grace.as_ref(),

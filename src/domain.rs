@@ -18,6 +18,7 @@ pub mod observation;
 pub mod options;
 pub mod outcome;
 pub mod rejection;
+mod remains;
 pub mod retry;
 pub mod spec;
 pub mod state;

@@ -4,7 +4,7 @@
 //! that it changes. What it gives back (replies, attempts to be made) is true only because that commit came first.
 //!
 //! ```text
-//! inputs ─▶ decide, evolve ─▶ expiries ─▶ due attempts ─▶ commit ─▶ replies, attempts
+//! inputs ─▶ decide, evolve ─▶ expiries ─▶ due attempts ─▶ sweep ─▶ commit ─▶ replies, attempts
 //! ```
 //!
 //! After a failed commit the state is ahead of the log. The engine is then to be thrown away, and another opened on the log.
@@ -26,7 +26,7 @@ use crate::domain::state::{State, Totals};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Destination, authority};
 use crate::domain::{Stamp, decide, evolve};
-use crate::log::{Commit, EventLog, LogError, LogReader, RowWrite};
+use crate::log::{Commit, EventLog, LogError, LogReader, Pruning, RowWrite};
 use crate::schedule::{Backlog, Rate, Schedule};
 use crate::secrets::Secrets;
 use crate::{payload, views, views::Views};
@@ -40,6 +40,7 @@ mod progress;
 mod remake;
 pub mod replay;
 mod replies;
+mod retention;
 
 pub use exchange::{
     Answer, Asked, Confidential, EngineError, Input, Keep, Render, Rendered, Retried, Settings, Step, Ticket, When,
@@ -48,6 +49,7 @@ use ids::DeliveryIds;
 use keeping::Keeping;
 use progress::ProgressPace;
 use replies::Waiting;
+use retention::Retention;
 
 /// How many jobs and deliveries are kept at hand between steps; beyond that all are let go, for their rows can bring
 /// them back. Enough for what is under way at once, and a few megabytes; a hundred
@@ -70,6 +72,7 @@ pub struct Engine {
     ids: DeliveryIds,
     waiting: HashMap<DeliveryId, Vec<Waiting>>,
     keeping: Keeping,
+    retention: Retention,
     last_now: Timestamp,
     /// Outcomes of attempts that were recorded as started and then could not be made: the next step takes them.
     unmakeable: Vec<Input>,
@@ -81,6 +84,7 @@ pub struct Engine {
 struct Draft {
     events: Vec<Envelope>,
     rows: Vec<RowWrite>,
+    pruning: Option<Pruning>,
     payloads: HashMap<DeliveryId, Arc<[u8]>>,
     started: Vec<DeliveryId>,
     replies: Vec<(Ticket, Result<Answer, Rejection>)>,
@@ -111,6 +115,7 @@ impl Engine {
             ids: DeliveryIds::new(entropy),
             waiting: HashMap::new(),
             keeping: Keeping::open(&*reader)?,
+            retention: Retention::open(&*reader, settings.retention, now)?,
             last_now: now,
             unmakeable: Vec::new(),
             draft: Draft { rows: key_row.into_iter().collect(), ..Draft::default() },
@@ -171,6 +176,7 @@ impl Engine {
             let jump = self.last_now.since(now);
             self.schedule.set_back(jump);
             self.progress.set_back(jump);
+            self.retention.set_back(now);
         }
         self.last_now = now;
         // Before anything is kept: what is forgotten may be under a key that an input uses again.
@@ -184,6 +190,7 @@ impl Engine {
         for delivery in self.schedule.due(now, slots) {
             self.take(Input::of(Command::StartAttempt { delivery }), now)?;
         }
+        self.sweep(now)?;
         self.commit()?;
         let draft = std::mem::take(&mut self.draft);
         let attempts = draft.started.iter().filter_map(|&id| self.make(id, &draft.payloads)).collect();
@@ -200,7 +207,8 @@ impl Engine {
             return Some(self.last_now);
         }
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        [self.schedule.next_due(), expiry, self.keeping.next_expiry()].into_iter().flatten().min()
+        let others = [expiry, self.keeping.next_expiry(), self.retention.next_sweep()];
+        others.into_iter().chain([self.schedule.next_due()]).flatten().min()
     }
 
     /// Whether a step could start an attempt at once, were there a slot for it.
@@ -236,6 +244,12 @@ impl Engine {
     #[must_use]
     pub fn tail(&self) -> Seq {
         self.log.tail()
+    }
+
+    /// What came up to here was given up.
+    #[must_use]
+    pub const fn horizon(&self) -> Seq {
+        self.retention.horizon()
     }
 
     /// The reading side of the engine's log.
@@ -289,7 +303,9 @@ impl Engine {
                 Command::Register { id: job, .. }
                 | Command::Report { job, .. }
                 | Command::Cancel { job }
-                | Command::Expire { job },
+                | Command::Expire { job }
+                | Command::Prune { job, .. }
+                | Command::ErasePayloads { job },
                 _,
             ) => job.clone(),
             (_, delivery) => {
@@ -300,6 +316,7 @@ impl Engine {
         let seq = self.draft.events.last().map_or(self.log.tail(), |event| event.seq).next();
         let prev = self.state.job(&job).map_or(Seq::ZERO, |job| job.head);
         let envelope = Envelope { seq, at: now, job, prev, event };
+        self.forget_payloads(&envelope)?;
         evolve(&mut self.state, &envelope)?;
         self.keep_confidential(&envelope.event, confidential);
         self.follow(command, &envelope);
@@ -351,10 +368,11 @@ impl Engine {
         let after = self.log.tail();
         let mut rows = std::mem::take(&mut self.draft.rows);
         rows.extend(views::changes(&mut self.state, |key| self.reader.row(key))?);
-        if self.draft.events.is_empty() && rows.is_empty() {
+        let Draft { events, pruning, .. } = &self.draft;
+        if events.is_empty() && rows.is_empty() && pruning.is_none() {
             return Ok(());
         }
-        self.log.commit(&Commit::new(after, &self.draft.events, &rows)).map(drop)
+        self.log.commit(&Commit { pruning: pruning.as_ref(), ..Commit::new(after, events, &rows) }).map(drop)
     }
 
     /// An attempt that was recorded as started; one that can't be made has failed, and holds up no other.

@@ -44,6 +44,8 @@ pub struct Meter {
     jobs: IntGaugeVec,
     dead_letters: IntGauge,
     log_head: IntGauge,
+    log_horizon: IntGauge,
+    jobs_pruned: IntCounter,
     events_appended: IntCounter,
     commit_duration: Histogram,
     commit_events: Histogram,
@@ -89,6 +91,11 @@ impl Meter {
             jobs: vec("hookledger_jobs", "Jobs by their status.", "status"),
             dead_letters: gauge("hookledger_dead_letters", "Dead letters, the deleted ones left out."),
             log_head: gauge("hookledger_log_head", "The position of the newest durable event."),
+            log_horizon: gauge("hookledger_log_horizon", "The position up to which the log was given up."),
+            jobs_pruned: registered(
+                &registry,
+                IntCounter::new("hookledger_jobs_pruned_total", "Jobs that were pruned, their retention over."),
+            ),
             events_appended: registered(
                 &registry,
                 IntCounter::new("hookledger_events_appended_total", "Events that were appended to the log."),
@@ -180,12 +187,18 @@ impl Meter {
     }
 
     /// How things stand after a step of the engine.
-    pub fn stands(&self, totals: &Totals, head: Seq) {
+    pub fn stands(&self, totals: &Totals, horizon: Seq, head: Seq) {
         for (status, jobs) in Status::ALL.into_iter().zip(totals.jobs) {
             self.jobs.with_label_values(&[status.as_str()]).set(signed(jobs));
         }
         self.dead_letters.set(signed(totals.dead_letters));
+        self.log_horizon.set(signed(horizon.0));
         self.log_head.set(signed(head.0));
+    }
+
+    /// So many jobs were pruned.
+    pub fn pruned(&self, jobs: usize) {
+        self.jobs_pruned.inc_by(jobs as u64);
     }
 
     /// What waits where, and since when the oldest delivery that is ready has been due.
@@ -279,7 +292,12 @@ mod tests {
             observation(Observed::Delivered { after: Some(Duration::from_millis(4)) }),
             observation(Observed::Dead),
         ]);
-        meter.stands(&Totals { last_dead_letter: 9, dead_letters: 2, jobs: [1, 0, 0, 5, 0, 0, 0, 0] }, Seq(44));
+        meter.stands(
+            &Totals { last_dead_letter: 9, dead_letters: 2, jobs: [1, 0, 0, 5, 0, 0, 0, 0] },
+            Seq(12),
+            Seq(44),
+        );
+        meter.pruned(6);
         let queues = [("commands", 3), ("waiting", 1), ("ready", 2), ("in_flight", 0)];
         meter.waits(queues, Some(Timestamp::from_millis(1_000)));
         meter.answered("GET", "200");
@@ -288,6 +306,8 @@ mod tests {
             "hookledger_jobs{status=\"completed\"} 5",
             "hookledger_dead_letters 2",
             "hookledger_log_head 44",
+            "hookledger_log_horizon 12",
+            "hookledger_jobs_pruned_total 6",
             "hookledger_events_appended_total 7",
             "hookledger_commit_duration_seconds_bucket{le=\"0.0025\"} 1",
             "hookledger_commit_events_sum 7",

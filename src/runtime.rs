@@ -118,7 +118,7 @@ impl Runtime {
         let meter = Arc::new(Meter::new());
         let log = Box::new(Metered { log, meter: Arc::clone(&meter) });
         let engine = Engine::open(log, options.engine.clone(), entropy, clock.now())?;
-        meter.stands(&engine.totals(), engine.tail());
+        meter.stands(&engine.totals(), engine.horizon(), engine.tail());
         let (tail, tail_out) = watch::channel(engine.tail());
         let (commands, commands_in) = bounded(options.queue);
         let (orders, orders_in) = bounded(ORDERS);
@@ -347,7 +347,7 @@ impl EngineThread {
         match self.engine.step(self.clock.now(), inputs, self.slots()) {
             Ok(Step { replies, attempts, tail, observations }) => {
                 self.meter.observed(&observations);
-                self.meter.stands(&self.engine.totals(), tail);
+                self.meter.stands(&self.engine.totals(), self.engine.horizon(), tail);
                 self.unseen |= self.tail.send_if_modified(|known| std::mem::replace(known, tail) != tail);
                 for attempt in attempts {
                     self.workers.submit(attempt);

@@ -27,7 +27,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::domain::delivery::{DeadLetter, Delivery, DeliveryStatus};
-use crate::domain::event::{Envelope, Event};
+use crate::domain::event::Envelope;
 use crate::domain::evolve;
 use crate::domain::id::{DeadLetterId, DeliveryId, JobId, Seq};
 use crate::domain::job::{Job, Status};
@@ -44,10 +44,10 @@ mod places;
 mod rows;
 
 pub use letters::{LetterFilter, LetterPage};
-pub use rows::{DERIVED, all_rows, changes, payload};
+pub use rows::{DERIVED, all_rows, changes, payload, payload_keys};
 
 /// The form of the rows. One higher for every change of what is derived from events, or of how it is stored.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// Where the store's version of the rows stands.
 const VERSION_ROW: &[u8] = b"m/views";
@@ -157,15 +157,18 @@ impl<'a> Views<'a> {
         let wanted = |job: &Job| status.is_none_or(|status| status == job.status);
         let newcomers = self.newcomers(status.map(|status| vec![Class::jobs(status)]), before);
         let jobs = newcomers.filter_map(|newcomer| match newcomer {
-            Ok(Newcomer::Job(id)) => Some(self.known_job(&id)),
-            Ok(Newcomer::Delivery(_)) => None,
+            Ok((at, Newcomer::Job(id))) => self.listed_job(at, &id).transpose(),
+            Ok((_, Newcomer::Delivery(_))) => None,
             Err(error) => Some(Err(error)),
         });
         jobs.filter(|job| job.as_ref().map_or(true, wanted)).take(limit).collect()
     }
 
-    fn known_job(&self, id: &JobId) -> Result<Job, LogError> {
-        self.job(id)?.ok_or_else(|| LogError::corrupt(format!("the row of batch '{id}'"), "it is missing"))
+    /// The job that a list has at position `at`; `None` when it was pruned since that was read.
+    fn listed_job(&self, at: Seq, id: &JobId) -> Result<Option<Job>, LogError> {
+        let job = self.job(id)?.filter(|job| job.registered == at);
+        let is_missing = job.is_none() && Places::new(self.reader).newcomer(at)?.is_some();
+        if is_missing { Err(missing(format!("the row of batch '{id}'"))) } else { Ok(job) }
     }
 
     /// Up to `limit` deliveries that were scheduled before position `before`, newest first, as `filter` wants them.
@@ -179,27 +182,46 @@ impl<'a> Views<'a> {
             |delivery: &Result<Delivery, LogError>| delivery.as_ref().map_or(true, |delivery| filter.matches(delivery));
         if let Some(job) = &filter.job {
             let Some(job) = self.job(job)? else { return Ok(Vec::new()) };
-            let deliveries = self.backwards(&job).filter_map(|event| match event {
-                Ok(Envelope { seq, event: Event::DeliveryScheduled { delivery, .. }, .. }) => {
-                    before.is_none_or(|before| seq < before).then(|| self.known_delivery(delivery))
-                }
-                Ok(_) => None,
-                Err(error) => Some(Err(error)),
-            });
+            let is_before = |delivery: &Delivery| before.is_none_or(|before| delivery.scheduled < before);
+            let deliveries = self.deliveries_of(&job).filter(|delivery| delivery.as_ref().map_or(true, is_before));
             return deliveries.filter(wanted).take(limit).collect();
         }
         let is_filtered = *filter != DeliveryFilter::default();
         let newcomers = self.newcomers(is_filtered.then(|| filter.classes()), before);
         let deliveries = newcomers.filter_map(|newcomer| match newcomer {
-            Ok(Newcomer::Delivery(id)) => Some(self.known_delivery(id)),
-            Ok(Newcomer::Job(_)) => None,
+            Ok((at, Newcomer::Delivery(id))) => self.listed_delivery(at, id).transpose(),
+            Ok((_, Newcomer::Job(_))) => None,
             Err(error) => Some(Err(error)),
         });
         deliveries.filter(wanted).take(limit).collect()
     }
 
-    fn known_delivery(&self, id: DeliveryId) -> Result<Delivery, LogError> {
-        self.delivery(id)?.ok_or_else(|| LogError::corrupt(format!("the row of delivery {id}"), "it is missing"))
+    /// As [`listed_job`](Self::listed_job).
+    fn listed_delivery(&self, at: Seq, id: DeliveryId) -> Result<Option<Delivery>, LogError> {
+        let delivery = self.delivery(id)?;
+        let is_missing = delivery.is_none() && Places::new(self.reader).newcomer(at)?.is_some();
+        if is_missing { Err(missing(format!("the row of delivery {id}"))) } else { Ok(delivery) }
+    }
+
+    /// A job's deliveries, newest first: each names the one before it. None any more when the job was pruned since its row
+    /// was read.
+    pub fn deliveries_of(&self, job: &Job) -> impl Iterator<Item = Result<Delivery, LogError>> + use<'a> {
+        let (views, job) = (*self, job.clone());
+        let mut next = job.latest.as_ref().map(|latest| latest.id);
+        std::iter::from_fn(move || {
+            let id = next.take()?;
+            let found = views.delivery(id).and_then(|delivery| match delivery {
+                None if views.is_there(&job)? => Err(missing(format!("the row of delivery {id}"))),
+                delivery => Ok(delivery),
+            });
+            next = found.as_ref().ok().and_then(|delivery| delivery.as_ref()?.previous);
+            found.transpose()
+        })
+    }
+
+    /// Whether a job that was read is there still: it may have been pruned since.
+    fn is_there(&self, job: &Job) -> Result<bool, LogError> {
+        Ok(self.job(&job.id)?.is_some_and(|now| now.registered == job.registered))
     }
 
     /// What came to be before position `before`, newest first: that of `classes`, or all.
@@ -207,16 +229,19 @@ impl<'a> Views<'a> {
         &self,
         classes: Option<Vec<Class>>,
         before: Option<Seq>,
-    ) -> Box<dyn Iterator<Item = Result<Newcomer, LogError>> + 'a> {
+    ) -> Box<dyn Iterator<Item = Result<(Seq, Newcomer), LogError>> + 'a> {
         let before = before.map_or(u64::MAX, |before| before.0);
         let mut places = Places::new(self.reader);
-        match classes {
-            Some(classes) => {
-                let numbers = Index(self.reader).numbers(classes, before);
-                Box::new(numbers.map(move |at| places.newcomer(Seq(at?))))
-            }
-            None => Box::new(places.newest_first(before)),
-        }
+        let Some(classes) = classes else { return Box::new(places.newest_first(before)) };
+        let index = Index(self.reader);
+        let mut newcomer = move |at: u64, classes: &[Class]| match places.newcomer(Seq(at))? {
+            // Pruned since the index was read, if that does not say so any more.
+            None if !index.holds(classes, at)? => Ok(None),
+            None => Err(missing(format!("the list's row of event {at}"))),
+            Some(newcomer) => Ok(Some((Seq(at), newcomer))),
+        };
+        let numbers = index.numbers(classes.clone(), before);
+        Box::new(numbers.filter_map(move |at| at.and_then(|at| newcomer(at, &classes)).transpose()))
     }
 
     /// Every job that is not terminal.
@@ -235,7 +260,7 @@ impl<'a> Views<'a> {
     pub fn job_at(&self, id: &JobId, at: Seq) -> Result<Option<Job>, LogError> {
         let Some(job) = self.job(id)? else { return Ok(None) };
         let mut state = State::default();
-        for envelope in self.told(self.positions(&job)?.into_iter().take_while(|seq| *seq <= at)) {
+        for envelope in self.told(&job, self.positions(&job)?.into_iter().take_while(|seq| *seq <= at)) {
             evolve(&mut state, &envelope?)
                 .map_err(|illegal| LogError::corrupt("a batch's history", illegal.to_string()))?;
         }
@@ -247,14 +272,15 @@ impl<'a> Views<'a> {
         Ok(self.reader.row(VERSION_ROW)?.as_deref() == Some(&[VERSION]))
     }
 
-    /// A job's events, oldest first.
+    /// A job's events, oldest first; [`LogError::Pruned`] when it was pruned since its row was read. So with every method
+    /// here that reads events.
     pub fn history(&self, job: &Job) -> Result<Vec<Envelope>, LogError> {
-        self.told(self.positions(job)?.into_iter()).collect()
+        self.told(job, self.positions(job)?.into_iter()).collect()
     }
 
     /// Up to `limit` of a job's events after position `after`, oldest first.
     pub fn history_after(&self, job: &Job, after: Seq, limit: usize) -> Result<Vec<Envelope>, LogError> {
-        self.told(self.positions(job)?.into_iter().filter(|seq| *seq > after).take(limit)).collect()
+        self.told(job, self.positions(job)?.into_iter().filter(|seq| *seq > after).take(limit)).collect()
     }
 
     /// The positions of a job's events, oldest first. They may be many, and each is small.
@@ -266,49 +292,75 @@ impl<'a> Views<'a> {
         })
     }
 
-    /// The events at `positions`, one after another.
-    fn told(&self, positions: impl Iterator<Item = Seq>) -> impl Iterator<Item = Result<Envelope, LogError>> {
-        let mut near = Near { reader: self.reader, read: Vec::new() };
+    /// A job's events at `positions`, one after another.
+    fn told(
+        &self,
+        job: &Job,
+        positions: impl Iterator<Item = Seq>,
+    ) -> impl Iterator<Item = Result<Envelope, LogError>> {
+        let mut near = Near { views: *self, job: job.clone(), read: Vec::new() };
         positions.map(move |seq| near.event(seq))
     }
 
     /// A job's events, newest first: each names the one before it.
     fn backwards(&self, job: &Job) -> impl Iterator<Item = Result<Envelope, LogError>> + use<'a> {
-        let (id, mut next) = (job.id.clone(), job.head);
-        let mut near = Near { reader: self.reader, read: Vec::new() };
+        let mut next = job.head;
+        let mut near = Near { views: *self, job: job.clone(), read: Vec::new() };
         std::iter::from_fn(move || {
             if next == Seq::ZERO {
                 return None;
             }
             let seq = std::mem::replace(&mut next, Seq::ZERO);
-            let event = near.event(seq).and_then(|event| {
-                if event.job == id && event.prev < seq {
-                    next = event.prev;
-                    return Ok(event);
-                }
-                Err(LogError::corrupt(format!("event {seq}"), format!("it is no event of batch '{id}'")))
-            });
+            let event = near.event(seq);
+            next = event.as_ref().map_or(Seq::ZERO, |event| event.prev);
             Some(event)
         })
     }
 }
 
-/// Reads events that lie near one another: a commit is read once.
+/// Reads events of a job that lie near one another: a commit is read once, and what was carried over the log's horizon is.
 struct Near<'a> {
-    reader: &'a dyn LogReader,
-    /// The events of the commit that was read last, in order.
+    views: Views<'a>,
+    job: Job,
+    /// The events that were read last, in order.
     read: Vec<Envelope>,
 }
 
 impl Near<'_> {
     fn event(&mut self, seq: Seq) -> Result<Envelope, LogError> {
-        let find = |read: &[Envelope]| read.iter().find(|event| event.seq == seq).cloned();
-        if let Some(event) = find(&self.read) {
+        let event = match self.find(seq) {
+            Some(event) => event,
+            None => self.look_up(seq)?,
+        };
+        if event.job == self.job.id && event.prev < seq {
             return Ok(event);
         }
-        self.read = self.reader.neighbours(seq)?;
-        find(&self.read).ok_or_else(|| LogError::corrupt(format!("event {seq}"), "it is missing"))
+        Err(LogError::corrupt(format!("event {seq}"), format!("it is no event of batch '{}'", self.job.id)))
     }
+
+    fn find(&self, seq: Seq) -> Option<Envelope> {
+        let at = self.read.binary_search_by_key(&seq, |event| event.seq).ok()?;
+        self.read.get(at).cloned()
+    }
+
+    /// In the log, or else among what was carried: in this order, as an event goes from there to here.
+    fn look_up(&mut self, seq: Seq) -> Result<Envelope, LogError> {
+        let reader = self.views.reader;
+        self.read = reader.neighbours(seq)?;
+        if let Some(event) = self.find(seq) {
+            return Ok(event);
+        }
+        self.read = reader.carried(&self.job.id)?;
+        match self.find(seq) {
+            Some(event) => Ok(event),
+            None if self.views.is_there(&self.job)? => Err(missing(format!("event {seq}"))),
+            None => Err(LogError::Pruned { horizon: reader.anchor()?.horizon }),
+        }
+    }
+}
+
+fn missing(place: String) -> LogError {
+    LogError::corrupt(place, "it is missing")
 }
 
 fn read<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, LogError> {

@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 /// How many variants [`Event`] has; see [`place`].
-const EVENTS: u8 = 14;
+const EVENTS: u8 = 16;
 
 /// The variant's number on disk. A new variant does not compile without a number here, and has no number without an
 /// example below.
@@ -48,6 +48,8 @@ const fn place(event: &Event) -> u8 {
         Event::DeadLetterDeleted { .. } => 11,
         Event::WebhookConfigured { .. } => 12,
         Event::SecretRotated { .. } => 13,
+        Event::JobPruned => 14,
+        Event::PayloadsErased { .. } => 15,
     }
 }
 
@@ -146,6 +148,8 @@ fn full_events() -> Vec<Event> {
         Event::DeadLetterDeleted { delivery, dead_letter },
         Event::WebhookConfigured { options: options() },
         Event::SecretRotated { secret: SecretId(1 << 100), former_until: later(86_400) },
+        Event::JobPruned,
+        Event::PayloadsErased { deliveries: 300 },
     ]
 }
 
@@ -170,6 +174,8 @@ fn minimal_events() -> Vec<Event> {
         Event::DeadLetterDeleted { delivery, dead_letter },
         Event::WebhookConfigured { options: WebhookOptions::default() },
         Event::SecretRotated { secret: SecretId(0), former_until: Timestamp::default() },
+        Event::JobPruned,
+        Event::PayloadsErased { deliveries: 0 },
     ]
 }
 
@@ -214,7 +220,10 @@ fn job() -> Job {
         version: 300,
         registered: Seq(7),
         head: Seq(70_000),
+        touched: later(70),
         latest: Some(latest),
+        active: 300,
+        erased: Seq(70_000),
         progress: Some(DELIVERY),
     }
 }
@@ -242,12 +251,20 @@ fn delivery(state: DeliveryState) -> Delivery {
         attempts: vec![ended, under_way],
         delivered_at: Some(later(2)),
         dead_letter: Some(LETTER),
+        previous: Some(DeliveryId(1 << 100)),
     }
 }
 
 fn new_delivery() -> Delivery {
     let state = DeliveryState::Pending { due: AT };
-    Delivery { attempts: Vec::new(), delivered_at: None, dead_letter: None, rate_limit: None, ..delivery(state) }
+    Delivery {
+        attempts: Vec::new(),
+        delivered_at: None,
+        dead_letter: None,
+        rate_limit: None,
+        previous: None,
+        ..delivery(state)
+    }
 }
 
 fn dead_letter() -> DeadLetter {
@@ -353,7 +370,7 @@ fn keys() {
     state.bring_job(job());
     state.bring_job(new_job());
     state.bring_delivery(delivery(DeliveryState::Dead));
-    state.bring_delivery(Delivery { id: DeliveryId(1), ..new_delivery() });
+    state.bring_delivery(Delivery { id: DeliveryId(1), scheduled: Seq(70_001), ..new_delivery() });
     state.bring_dead_letter(dead_letter());
     state.bring_totals(totals());
     let mut out = String::new();

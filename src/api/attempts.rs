@@ -8,6 +8,7 @@ use super::events::EndObject;
 use super::problem::Problem;
 use crate::domain::delivery::{Attempt, Delivery};
 use crate::domain::event::{Envelope, Event};
+use crate::domain::rejection::Rejection;
 
 /// One attempt.
 #[derive(Serialize, JsonSchema)]
@@ -34,8 +35,13 @@ pub(super) fn all(app: &App, delivery: &Delivery) -> Result<Vec<AttemptObject>, 
         return Ok(delivery.attempts.iter().map(AttemptObject::from).collect());
     }
     let views = app.handle.views();
-    let job = views.job(&delivery.job).map_err(Problem::storage)?;
-    let history = job.map(|job| views.history(&job)).transpose().map_err(Problem::storage)?.unwrap_or_default();
+    let is_there = || views.delivery(delivery.id).map(|delivery| delivery.is_some()).map_err(Problem::storage);
+    let history = match views.job(&delivery.job).map_err(Problem::storage)?.map(|job| views.history(&job)) {
+        Some(Ok(history)) => history,
+        Some(Err(error)) if is_there()? => return Err(Problem::storage(error)),
+        // Pruned meanwhile.
+        Some(Err(_)) | None => return Err(Rejection::not_found("delivery", delivery.id).into()),
+    };
     let told = history.iter().filter(|envelope| envelope.event.delivery() == Some(delivery.id));
     Ok(attempts(told).iter().map(AttemptObject::from).collect())
 }

@@ -1,5 +1,7 @@
 //! Batches: registering, seeing, listing, reporting, cancelling.
 
+use std::fmt;
+
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -65,7 +67,7 @@ pub(super) async fn show(
             let message = format!("The log ends at position {head}; there is no position {at} yet.");
             return Err(Problem::invalid("at", "invalid_parameter", message));
         }
-        let job = app.handle.views().job_at(&id, Seq(at)).map_err(Problem::storage)?;
+        let job = app.handle.views().job_at(&id, Seq(at)).or_else(|error| unread(app, &id, error))?;
         job.ok_or_else(|| Rejection::not_found("batch", id).into())
     });
     // The version is the one of that time: it is no version to be held to any more.
@@ -100,9 +102,33 @@ pub(super) async fn cancel(
     Ok(shown(&app.handle.keeping(keeper.keep(kept)).cancel(id).await?))
 }
 
+/// A batch of whose deliveries nothing can be sent any more.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Erased {
+    /// The batch.
+    id: String,
+    /// How many payloads were erased; 0 when there was none any more.
+    erased: usize,
+}
+
+/// `DELETE /v1/batches/{id}/payloads`
+pub(super) async fn erase_payloads(
+    State(app): State<Shared>,
+    BatchPath(id): BatchPath,
+    _: Params<()>,
+) -> Result<Json<Erased>, Problem> {
+    let erased = app.handle.erase_payloads(id.clone()).await?;
+    Ok(Json(Erased { id: id.to_string(), erased }))
+}
+
 pub(super) fn find(app: &App, id: &JobId) -> Result<Job, Problem> {
     let job = app.handle.views().job(id).map_err(Problem::storage)?;
     job.ok_or_else(|| Rejection::not_found("batch", id).into())
+}
+
+/// Why a batch's events can't be read: it may have been pruned meanwhile, and is not found any more.
+fn unread<T>(app: &App, id: &JobId, error: impl fmt::Display) -> Result<T, Problem> {
+    find(app, id).and_then(|_| Err(Problem::storage(error)))
 }
 
 fn shown(job: &Job) -> Versioned<BatchObject> {
@@ -163,7 +189,8 @@ pub(super) async fn history(
 ) -> Result<Json<History>, Problem> {
     let read = blocking(&app, move |app| {
         let job = find(app, &id)?;
-        let mut events = app.handle.views().history_after(&job, Seq(after), limit + 1).map_err(Problem::storage)?;
+        let events = app.handle.views().history_after(&job, Seq(after), limit + 1);
+        let mut events = events.or_else(|error| unread(app, &id, error))?;
         let has_more = events.len() > limit;
         events.truncate(limit);
         let data = events.iter().map(EventObject::from).collect();

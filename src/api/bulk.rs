@@ -126,7 +126,7 @@ pub(super) struct BulkRetried {
     matched: usize,
     /// How many of them will be tried once more.
     queued: usize,
-    /// How many were passed over: delivered already (without force), or on their way.
+    /// How many were passed over: delivered already (without force), on their way, or their payload erased.
     skipped: usize,
 }
 
@@ -223,7 +223,9 @@ fn would_retry(app: &App, ids: &[DeadLetterId], force: bool) -> Result<usize, Pr
     for id in ids {
         let Some(letter) = views.dead_letter(*id).map_err(Problem::storage)? else { continue };
         let delivery = views.delivery(letter.delivery).map_err(Problem::storage)?;
-        many += usize::from(delivery.is_some_and(|delivery| delivery.may_be_redelivered(force)));
+        let Some(delivery) = delivery.filter(|delivery| delivery.may_be_redelivered(force)) else { continue };
+        let job = views.job(&delivery.job).map_err(Problem::storage)?;
+        many += usize::from(job.is_some_and(|job| !job.has_erased(&delivery)));
     }
     Ok(many)
 }

@@ -88,6 +88,13 @@ enum What {
         /// Until when what signed before signs as well.
         former_until: String,
     },
+    /// The batch was over and its retention too; its last event. Its id may be registered again.
+    JobPruned,
+    /// The payloads of the batch's deliveries were erased.
+    PayloadsErased {
+        /// Of how many deliveries.
+        deliveries: u32,
+    },
 }
 
 /// How an attempt ended.
@@ -213,6 +220,8 @@ impl From<&Event> for What {
                 }
             }
             Event::SecretRotated { former_until, .. } => Self::SecretRotated { former_until: former_until.to_string() },
+            Event::JobPruned => Self::JobPruned,
+            Event::PayloadsErased { deliveries } => Self::PayloadsErased { deliveries: *deliveries },
         }
     }
 }

@@ -48,6 +48,11 @@ pub(super) struct Feed {
     last_seq: u64,
     /// The position of the log's newest durable event.
     head: u64,
+    /// A hash over the whole log up to there, in hexadecimal: each record names the hash of the one before it. Kept somewhere
+    /// else it shows later that no event was changed.
+    head_hash: String,
+    /// Where the log begins: what came up to this position was pruned.
+    horizon: u64,
     /// Whether there are more after these already.
     has_more: bool,
 }
@@ -71,9 +76,16 @@ pub(super) async fn read(
 
 fn page(app: &App, after: u64, limit: usize) -> Result<Feed, Problem> {
     let log = app.handle.log();
+    let horizon = || log.anchor().map(|anchor| anchor.horizon).map_err(Problem::storage);
     let (mut data, mut last_seq, mut bytes) = (Vec::new(), after, 0);
     while data.len() < limit && bytes < PAGE_BYTES {
-        let events = log.events(Seq(last_seq), READ.min(limit - data.len())).map_err(Problem::storage)?;
+        let events = match log.events(Seq(last_seq), READ.min(limit - data.len())) {
+            Ok(events) => events,
+            Err(error) => match horizon()? {
+                horizon if Seq(after) < horizon => return Err(Problem::pruned(horizon)),
+                _ => return Err(Problem::storage(error)),
+            },
+        };
         let Some(last) = events.last() else { break };
         last_seq = last.seq.0;
         for event in events.iter().map(EventObject::from) {
@@ -82,6 +94,7 @@ fn page(app: &App, after: u64, limit: usize) -> Result<Feed, Problem> {
         }
     }
     // Asked last, so that it is never before the events.
-    let head = log.tail().0;
-    Ok(Feed { object: "list", last_seq, head, has_more: last_seq < head, data })
+    let head = log.head();
+    let (head_hash, horizon) = (head.hash.to_string(), horizon()?.0);
+    Ok(Feed { object: "list", last_seq, head: head.seq.0, head_hash, horizon, has_more: last_seq < head.seq.0, data })
 }

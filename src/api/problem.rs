@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::domain::id::Seq;
 use crate::domain::rejection::{Invalid, Rejection};
 use crate::runtime::{Error, Rendered};
 
@@ -86,6 +87,13 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
+    /// What comes after the position that was asked for is not there any more.
+    pub(super) fn pruned(horizon: Seq) -> Self {
+        let message =
+            format!("What was recorded up to position {horizon} has been pruned. Go on with after={horizon}.");
+        Self { param: Some("after".into()), ..Self::new(StatusCode::GONE, "position_pruned", message) }
+    }
+
     /// Storage could not be read or written.
     pub(super) fn storage(cause: impl fmt::Display) -> Self {
         let message = "Storage is failing. What was being written is known once the server was restarted.";
@@ -120,7 +128,8 @@ impl Problem {
 
     /// Whether the same request has the same answer however often it is sent.
     fn stands(&self) -> bool {
-        self.status == StatusCode::CONFLICT && matches!(self.code, "illegal_transition" | "id_taken" | "no_webhook")
+        self.status == StatusCode::CONFLICT
+            && matches!(self.code, "illegal_transition" | "id_taken" | "no_webhook" | "payload_erased")
     }
 
     /// The `type` of OpenAI's errors.

@@ -43,6 +43,8 @@ fn details(event: &Event) -> String {
         Event::DeadLetterDeleted { dead_letter, .. } => format!("dead letter {dead_letter}"),
         Event::WebhookConfigured { options } => configured(options),
         Event::SecretRotated { former_until, .. } => format!("the former one signs until {}", clock(*former_until)),
+        Event::JobPruned => String::new(),
+        Event::PayloadsErased { deliveries } => format!("of {deliveries} deliveries"),
     }
 }
 

@@ -102,6 +102,7 @@ fn runtime(config: &Config, global_secrets: Vec<Secret>) -> Options {
         rate: (config.rate_limit > 0).then_some(Rate { per_second: config.rate_limit }),
     };
     options.engine.progress_interval = config.progress_interval;
+    options.engine.retention = config.retention;
     let policy = &mut options.engine.policy;
     policy.allow_http = config.dev || config.allow_http;
     policy.max_attempts = config.max_retries;

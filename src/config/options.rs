@@ -115,6 +115,9 @@ pub(crate) struct Options {
     /// Commands that wait for the engine, at most; further ones are answered with 429 [default: 4096]
     #[arg(long, value_name = "N")]
     pub(crate) queue: Option<Given>,
+    /// How long a job is kept once it is over, with its deliveries and dead letters, such as 12h or 30d, or off [default: 30d]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) retention: Option<Given>,
     /// How long requests and attempts in flight may take to end at shutdown, all in all [default: 8s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) shutdown_grace: Option<Given>,

@@ -15,6 +15,9 @@ pub(super) type Parsed<T> = Result<(T, Value), String>;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// A hundred years.
+const LONGEST_KEPT_DAYS: u64 = 36_500;
+
 pub(super) fn path(text: &str) -> Parsed<PathBuf> {
     if text.is_empty() { Err("a path".into()) } else { Ok((text.into(), text.into())) }
 }
@@ -86,6 +89,26 @@ pub(super) fn durations(most: usize, range: RangeInclusive<Duration>) -> impl Fn
         let shown: Vec<_> = durations.iter().map(|duration| Shown(*duration).to_string()).collect();
         Ok((durations, shown.join(",").into()))
     }
+}
+
+/// How long to keep something: a duration, also in days, or `off` (or 0) for ever.
+pub(super) fn retention(text: &str) -> Parsed<Option<Duration>> {
+    if matches!(text, "off" | "0") {
+        return Ok((None, "off".into()));
+    }
+    let days = text.strip_suffix('d').and_then(|days| days.trim_end().parse().ok()).and_then(from_days);
+    let given = days.or_else(|| duration(Duration::ZERO..=Duration::MAX)(text).ok().map(|(duration, _)| duration));
+    let range = Duration::from_secs(1)..=Duration::from_hours(LONGEST_KEPT_DAYS * 24);
+    let kept = given.filter(|kept| range.contains(kept));
+    let allowed = || format!("off, or a duration such as 12h or 30d, 1s to {LONGEST_KEPT_DAYS}d");
+    let kept = kept.ok_or_else(allowed)?;
+    let (days, rest) = (kept.as_secs() / 86_400, kept.as_nanos() % Duration::from_hours(24).as_nanos());
+    let shown = if rest == 0 { format!("{days}d") } else { Shown(kept).to_string() };
+    Ok((Some(kept), shown.into()))
+}
+
+fn from_days(days: u64) -> Option<Duration> {
+    Some(Duration::from_secs(days.checked_mul(86_400)?))
 }
 
 /// A size within `range`, in bytes, or in KiB or MiB.
@@ -179,6 +202,27 @@ mod tests {
         ];
         check(&parse, &fine, &["5", "5s,", ",5s", "5s,,6s", "1s,2s,3s,4s", "500ms", "2h", "5s;6s"]);
         assert_eq!(parse("0s").unwrap_err(), "up to 3 durations such as 5s,5m,2h, each 1s to 1h");
+    }
+
+    #[test]
+    fn retention_is_a_duration_also_in_days_or_off() {
+        let day = Duration::from_hours(24);
+        let fine = [
+            ("off", None, "\"off\""),
+            ("0", None, "\"off\""),
+            ("30d", Some(30 * day), "\"30d\""),
+            ("7 d", Some(7 * day), "\"7d\""),
+            ("48h", Some(2 * day), "\"2d\""),
+            ("36h", Some(3 * day / 2), "\"36h\""),
+            ("90s", Some(Duration::from_secs(90)), "\"1m 30s\""),
+            ("36500d", Some(36_500 * day), "\"36500d\""),
+        ];
+        check(
+            retention,
+            &fine,
+            &["0s", "1ms", "36501d", "d", "-1d", "1.5d", "30", "", "never", "99999999999999999999d"],
+        );
+        assert_eq!(retention("never").unwrap_err(), "off, or a duration such as 12h or 30d, 1s to 36500d");
     }
 
     #[test]

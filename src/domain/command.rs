@@ -3,6 +3,7 @@
 use super::id::{DeadLetterId, DeliveryId, JobId, SecretId};
 use super::job::{JobSpec, Report};
 use super::outcome::Outcome;
+use super::time::Timestamp;
 
 /// Another secret for a job's webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,18 @@ pub enum Command {
     DeleteDeadLetters {
         /// The dead letters.
         ids: Vec<DeadLetterId>,
+    },
+    /// Forget a job that is over.
+    Prune {
+        /// The job.
+        job: JobId,
+        /// Unless something happened to it after this time.
+        before: Timestamp,
+    },
+    /// Forget the payloads of a job's deliveries.
+    ErasePayloads {
+        /// The job.
+        job: JobId,
     },
     /// Send a delivery once more, whatever became of it.
     Resend {

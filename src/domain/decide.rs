@@ -34,7 +34,7 @@ type Decision = Result<Vec<Event>, Rejection>;
 /// Decides what `command` means for a job in `state`. No events: it already holds.
 ///
 /// What the command names has to be at hand in `state`, where it exists: the job, the delivery, and the job's newest
-/// progress delivery.
+/// progress delivery; of a job that is to be pruned, or whose payloads are to be erased, all that it has.
 ///
 /// # Errors
 /// Says why the command is refused; nothing is to be recorded then.
@@ -66,6 +66,11 @@ pub fn decide(state: &State, command: &Command, stamp: Stamp) -> Decision {
         Command::RecordInterruption { delivery, crashed } => {
             record_interruption(state, known_delivery(state, *delivery)?, *crashed, stamp.now)
         }
+        Command::Prune { job, before } => {
+            let is_over = known_job(state, job)?.is_over_since(*before);
+            Ok(if is_over { vec![Event::JobPruned] } else { Vec::new() })
+        }
+        Command::ErasePayloads { job } => erase_payloads(state, known_job(state, job)?),
         Command::RetryDeadLetter { id, force } => retry_dead_letter(state, known_dead_letter(state, *id)?, *force),
         Command::RetryDeadLetters { ids, force } => {
             let letters = distinct(ids).filter_map(|id| state.dead_letter(id));
@@ -76,7 +81,7 @@ pub fn decide(state: &State, command: &Command, stamp: Stamp) -> Decision {
             Ok(distinct(ids).filter_map(|id| state.dead_letter(id)).map(deletion).collect())
         }
         Command::Resend { delivery, force } => {
-            redeliver(known_delivery(state, *delivery)?, *force, Rejection::AlreadyDelivered)
+            redeliver(state, known_delivery(state, *delivery)?, *force, Rejection::AlreadyDelivered)
         }
     }
 }
@@ -285,19 +290,34 @@ fn record_interruption(state: &State, delivery: &Delivery, crashed: bool, now: T
 
 /// Whether a dead letter may be sent again is a question to its history.
 fn retry_dead_letter(state: &State, letter: &DeadLetter, force: bool) -> Decision {
-    redeliver(known_delivery(state, letter.delivery)?, force, Rejection::AlreadyRetried)
+    redeliver(state, known_delivery(state, letter.delivery)?, force, Rejection::AlreadyRetried)
 }
 
 /// One more attempt by hand. What the receiver has is `refused` without force.
-fn redeliver(delivery: &Delivery, force: bool, refused: Rejection) -> Decision {
+fn redeliver(state: &State, delivery: &Delivery, force: bool, refused: Rejection) -> Decision {
     if delivery.is_active() {
         return Err(attempt_in_flight());
+    }
+    if known_job(state, &delivery.job)?.has_erased(delivery) {
+        let message = "Its payload was erased: there is nothing left that could be sent.".to_owned();
+        return Err(Rejection::Conflict { code: "payload_erased", message });
     }
     let forced = delivery.delivered_at.is_some();
     if forced && !force {
         return Err(refused);
     }
     Ok(vec![Event::RedeliveryRequested { delivery: delivery.id, forced }])
+}
+
+/// What an attempt may still send is not taken away.
+fn erase_payloads(state: &State, job: &Job) -> Decision {
+    if job.active > 0 {
+        let message = "A delivery of the batch is pending or in flight. Wait for its end, then ask again.".to_owned();
+        return Err(Rejection::Conflict { code: "delivery_under_way", message });
+    }
+    let erased = state.deliveries_of(&job.id).filter(|delivery| !job.has_erased(delivery)).count();
+    let deliveries = u32::try_from(erased).unwrap_or(u32::MAX);
+    Ok(if erased == 0 { Vec::new() } else { vec![Event::PayloadsErased { deliveries }] })
 }
 
 const fn deletion(letter: &DeadLetter) -> Event {

@@ -153,6 +153,8 @@ pub struct Delivery {
     pub delivered_at: Option<Timestamp>,
     /// The number of its dead letter, from when it was first given up; the dead letter itself may have been deleted.
     pub dead_letter: Option<DeadLetterId>,
+    /// The job's delivery before it.
+    pub previous: Option<DeliveryId>,
 }
 
 impl Delivery {

@@ -119,6 +119,14 @@ pub enum Event {
         /// Until when what signed before signs as well.
         former_until: Timestamp,
     },
+    /// The job was over and its retention too: nothing is left of it but what the log has not given up yet. The last event
+    /// of a job; its id may be registered again.
+    JobPruned,
+    /// Somebody asked that the payloads of the job's deliveries be forgotten. The history stays.
+    PayloadsErased {
+        /// Of so many deliveries, all that there were until now and whose payload was there still.
+        deliveries: u32,
+    },
 }
 
 impl Event {
@@ -140,6 +148,8 @@ impl Event {
             Self::DeadLetterDeleted { .. } => "dead_letter_deleted",
             Self::WebhookConfigured { .. } => "webhook_configured",
             Self::SecretRotated { .. } => "secret_rotated",
+            Self::JobPruned => "job_pruned",
+            Self::PayloadsErased { .. } => "payloads_erased",
         }
     }
 
@@ -162,7 +172,9 @@ impl Event {
             | Self::JobTransitioned { .. }
             | Self::ProgressReported { .. }
             | Self::WebhookConfigured { .. }
-            | Self::SecretRotated { .. } => None,
+            | Self::SecretRotated { .. }
+            | Self::JobPruned
+            | Self::PayloadsErased { .. } => None,
             Self::DeliveryScheduled { delivery, .. }
             | Self::AttemptStarted { delivery, .. }
             | Self::AttemptSucceeded { delivery, .. }

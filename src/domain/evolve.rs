@@ -35,14 +35,21 @@ impl std::error::Error for IllegalTransition {}
 
 type Evolution = Result<(), &'static str>;
 
-/// Moves `state` by one event.
+/// Moves `state` by one event. Of a job that is pruned, all that it has is to be at hand.
 ///
 /// # Errors
 /// When the event can't follow from the state; the state is to be thrown away then.
 pub fn evolve(state: &mut State, envelope: &Envelope) -> Result<(), IllegalTransition> {
     let Envelope { seq, at, job, prev, event } = envelope;
     let illegal = |why| IllegalTransition { seq: *seq, event: event.name(), job: job.clone(), why };
+    if !state.jobs.contains_key(job) && state.remains.take(envelope) {
+        if let Event::DeliveryExhausted { dead_letter, .. } = event {
+            number_taken(state, *dead_letter);
+        }
+        return Ok(());
+    }
     let delivery = event.delivery();
+    let was_active = is_active(state, delivery);
     state.touch(Entity::Job(job.clone()));
     if let Some(delivery) = delivery {
         state.touch(Entity::Delivery(delivery));
@@ -54,7 +61,7 @@ pub fn evolve(state: &mut State, envelope: &Envelope) -> Result<(), IllegalTrans
             if job.head != *prev {
                 return Err(illegal("it names another event as the batch's previous one"));
             }
-            job.head = *seq;
+            (job.head, job.touched) = (*seq, *at);
         }
     }
     match event {
@@ -75,12 +82,18 @@ pub fn evolve(state: &mut State, envelope: &Envelope) -> Result<(), IllegalTrans
         Event::DeadLetterDeleted { dead_letter, .. } => delete(state, *dead_letter),
         Event::WebhookConfigured { options } => configure(state, job, options, *prev),
         Event::SecretRotated { secret, former_until } => rotate(state, job, *secret, *former_until),
+        Event::JobPruned => prune(state, job),
+        Event::PayloadsErased { .. } => erase(state, job, *seq),
     }
     .map_err(illegal)?;
     if let Some(id) = delivery {
-        summarize(state, job, id);
+        summarize(state, job, id, was_active);
     }
     Ok(())
+}
+
+fn is_active(state: &State, delivery: Option<DeliveryId>) -> bool {
+    delivery.and_then(|id| state.delivery(id)).is_some_and(Delivery::is_active)
 }
 
 fn register(state: &mut State, envelope: &Envelope, spec: &JobSpec, expires_at: Timestamp) -> Evolution {
@@ -90,7 +103,7 @@ fn register(state: &mut State, envelope: &Envelope, spec: &JobSpec, expires_at: 
     }
     let job = Job::registered(id.clone(), spec.clone(), expires_at, *at, *seq);
     state.touch(Entity::Totals);
-    state.totals.count(None, job.status);
+    state.totals.count(None, Some(job.status));
     state.jobs.insert(id.clone(), job);
     Ok(())
 }
@@ -127,7 +140,7 @@ fn take_report(state: &mut State, id: &JobId, report: &Report, at: Timestamp) ->
     let after = job.status;
     if before != after {
         state.touch(Entity::Totals);
-        state.totals.count(Some(before), after);
+        state.totals.count(Some(before), Some(after));
     }
     Ok(())
 }
@@ -153,6 +166,7 @@ fn schedule(state: &mut State, Envelope { seq, at, job: id, event, .. }: &Envelo
         attempts: Vec::new(),
         delivered_at: None,
         dead_letter: None,
+        previous: job.latest.as_ref().map(|latest| latest.id),
     };
     job.progress = (*kind == EventKind::Progress).then_some(*delivery);
     job.latest = Some(latest(&scheduled));
@@ -272,13 +286,18 @@ fn exhaust(state: &mut State, id: DeliveryId, letter: DeadLetterId, at: Timestam
                 retry_success: None,
             };
             state.touch(Entity::DeadLetter(letter.id));
-            state.touch(Entity::Totals);
-            state.totals.last_dead_letter = letter.id.0;
+            number_taken(state, letter.id);
             state.totals.dead_letters += 1;
             state.dead_letters.insert(letter.id, letter);
         }
     }
     Ok(())
+}
+
+/// Whatever becomes of a dead letter, no other one gets its number.
+fn number_taken(state: &mut State, letter: DeadLetterId) {
+    state.touch(Entity::Totals);
+    state.totals.last_dead_letter = state.totals.last_dead_letter.max(letter.0);
 }
 
 /// The dead letter, its newest retry noted; `None` when it was deleted meanwhile.
@@ -316,9 +335,44 @@ fn delete(state: &mut State, id: DeadLetterId) -> Evolution {
     Ok(())
 }
 
-/// Keeps the job's view of its newest delivery up to date.
-fn summarize(state: &mut State, job: &JobId, delivery: DeliveryId) {
+/// Everything that the job has goes with it.
+fn prune(state: &mut State, id: &JobId) -> Evolution {
+    let job = state.job(id).ok_or("the batch was never registered")?;
+    if !job.status.is_terminal() || job.active > 0 {
+        return Err("the batch, or a delivery of it, is under way");
+    }
+    let status = job.status;
+    let deliveries: Vec<_> = state.deliveries_of(id).map(|delivery| (delivery.id, delivery.dead_letter)).collect();
+    for (delivery, letter) in deliveries {
+        state.touch(Entity::Delivery(delivery));
+        state.deliveries.remove(&delivery);
+        if let Some(letter) = letter.filter(|letter| state.dead_letters.contains_key(letter)) {
+            delete(state, letter)?;
+        }
+    }
+    state.touch(Entity::Totals);
+    state.totals.count(Some(status), None);
+    state.jobs.remove(id);
+    Ok(())
+}
+
+fn erase(state: &mut State, id: &JobId, at: Seq) -> Evolution {
+    let job = state.jobs.get_mut(id).ok_or("the batch was never registered")?;
+    if job.active > 0 {
+        return Err("a delivery of the batch is under way");
+    }
+    job.erased = at;
+    Ok(())
+}
+
+/// Keeps the job's view of its deliveries up to date.
+fn summarize(state: &mut State, job: &JobId, delivery: DeliveryId, was_active: bool) {
     let (Some(job), Some(delivery)) = (state.jobs.get_mut(job), state.deliveries.get(&delivery)) else { return };
+    match (was_active, delivery.is_active()) {
+        (false, true) => job.active += 1,
+        (true, false) => job.active = job.active.saturating_sub(1),
+        _ => {}
+    }
     if job.latest.as_ref().is_some_and(|latest| latest.id == delivery.id) {
         job.latest = Some(latest(delivery));
     }

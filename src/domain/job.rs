@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::delivery::Delivery;
 use super::id::{DeliveryId, JobId, SecretId, Seq};
 use super::time::Timestamp;
 
@@ -125,8 +126,14 @@ pub struct Job {
     pub registered: Seq,
     /// The position of its newest event: where a walk through its history begins.
     pub head: Seq,
-    /// Its newest delivery.
+    /// When that was recorded.
+    pub touched: Timestamp,
+    /// Its newest delivery, which names the one before it.
     pub latest: Option<LatestDelivery>,
+    /// How many of its deliveries are pending or in flight.
+    pub active: u32,
+    /// The payloads of deliveries that were scheduled before this position were erased.
+    pub erased: Seq,
     /// Its newest progress delivery, while nothing has superseded it.
     pub progress: Option<DeliveryId>,
 }
@@ -146,7 +153,10 @@ impl Job {
             version: 1,
             registered: seq,
             head: seq,
+            touched: at,
             latest: None,
+            active: 0,
+            erased: Seq::ZERO,
             progress: None,
             signing: None,
             spec,
@@ -157,6 +167,18 @@ impl Job {
     #[must_use]
     pub fn secret(&self) -> Option<SecretId> {
         self.signing.map(|signing| signing.secret).or_else(|| self.spec.webhook.as_ref()?.secret)
+    }
+
+    /// Whether nothing will happen to it by itself any more, and nothing has since `before`.
+    #[must_use]
+    pub fn is_over_since(&self, before: Timestamp) -> bool {
+        self.status.is_terminal() && self.active == 0 && self.touched <= before
+    }
+
+    /// Whether the payload of one of its deliveries was erased.
+    #[must_use]
+    pub fn has_erased(&self, delivery: &Delivery) -> bool {
+        delivery.scheduled < self.erased
     }
 
     /// Takes over what a report says, the status included.

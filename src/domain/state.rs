@@ -9,9 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::{DeadLetter, Delivery, DeliveryStatus};
-use super::id::{DeadLetterId, DeliveryId, JobId};
+use super::event::Event;
+use super::id::{DeadLetterId, DeliveryId, JobId, Seq};
 use super::job::{Job, Status};
+use super::remains::Remains;
 use super::retry::Backoff;
+use super::webhook::EventKind;
 
 /// The configuration that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,16 +56,18 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Counts a job that went from one status to another; from none when it is new.
-    pub(super) const fn count(&mut self, from: Option<Status>, to: Status) {
+    /// Counts a job that went from one status to another: from none when it is new, to none when it is pruned.
+    pub(super) const fn count(&mut self, from: Option<Status>, to: Option<Status>) {
         if let Some(from) = from {
             self.jobs[from as usize] = self.jobs[from as usize].saturating_sub(1);
         }
-        self.jobs[to as usize] += 1;
+        if let Some(to) = to {
+            self.jobs[to as usize] += 1;
+        }
     }
 }
 
-/// What has to be known of events that are not there any more, to begin a state without them.
+/// What has to be known of events that were given up, to begin a state without them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// The number of the newest dead letter that any of them told of.
@@ -82,13 +87,22 @@ pub enum Entity {
     Totals,
 }
 
+impl Base {
+    /// Takes in an event that is given up.
+    pub fn take(&mut self, event: &Event) {
+        if let Event::DeliveryExhausted { dead_letter, .. } = event {
+            self.last_dead_letter = self.last_dead_letter.max(dead_letter.0);
+        }
+    }
+}
+
 /// Where something with a row of its own stood before events changed it: what lists of it are made by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// A job's status.
-    Job(Status),
-    /// A delivery's.
-    Delivery(DeliveryStatus),
+    /// A job's place and status.
+    Job(Seq, Status),
+    /// A delivery's, and what it tells.
+    Delivery(Seq, DeliveryStatus, EventKind),
     /// The whole dead letter, for it may be gone.
     DeadLetter(Box<DeadLetter>),
 }
@@ -102,6 +116,7 @@ pub struct State {
     pub(super) deliveries: HashMap<DeliveryId, Delivery>,
     pub(super) dead_letters: HashMap<DeadLetterId, DeadLetter>,
     pub(super) totals: Totals,
+    pub(super) remains: Remains,
     /// What events have changed, and where it stood before; `None` when it is new.
     touched: BTreeMap<Entity, Option<Standing>>,
 }
@@ -111,6 +126,24 @@ impl State {
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self { policy, ..Self::default() }
+    }
+
+    /// The state of a log that was given up up to `horizon`, before any event that is left: those that were carried come
+    /// next.
+    #[must_use]
+    pub fn after(horizon: Seq, base: Base) -> Self {
+        let totals = Totals { last_dead_letter: base.last_dead_letter, ..Totals::default() };
+        let mut state = Self { totals, remains: Remains::after(horizon), ..Self::default() };
+        if base != Base::default() {
+            state.touch(Entity::Totals);
+        }
+        state
+    }
+
+    /// A job whose events are there from some position on and do not end: what came before is lost.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<&JobId> {
+        self.remains.jobs().next()
     }
 
     /// The job of that id, if it is at hand.
@@ -135,6 +168,12 @@ impl State {
     #[must_use]
     pub const fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// The deliveries of a job as far as they are at hand, newest first: each names the one before it.
+    pub fn deliveries_of(&self, job: &JobId) -> impl Iterator<Item = &Delivery> {
+        let newest = self.job(job).and_then(|job| job.latest.as_ref()).and_then(|latest| self.delivery(latest.id));
+        std::iter::successors(newest, |delivery| self.delivery(delivery.previous?))
     }
 
     /// Every job at hand, in no order.
@@ -202,8 +241,10 @@ impl State {
             return;
         }
         let standing = match &entity {
-            Entity::Job(id) => self.job(id).map(|job| Standing::Job(job.status)),
-            Entity::Delivery(id) => self.delivery(*id).map(|delivery| Standing::Delivery(delivery.state.status())),
+            Entity::Job(id) => self.job(id).map(|job| Standing::Job(job.registered, job.status)),
+            Entity::Delivery(id) => self
+                .delivery(*id)
+                .map(|delivery| Standing::Delivery(delivery.scheduled, delivery.state.status(), delivery.kind)),
             Entity::DeadLetter(id) => self.dead_letter(*id).cloned().map(Box::new).map(Standing::DeadLetter),
             Entity::Totals => None,
         };

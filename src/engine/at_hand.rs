@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::domain::command::Command;
 use crate::domain::delivery::Delivery;
-use crate::domain::event::Envelope;
+use crate::domain::event::{Envelope, Event};
 use crate::domain::id::{DeadLetterId, DeliveryId, JobId};
 use crate::domain::state::State;
 use crate::log::{LogError, LogReader};
@@ -17,6 +17,9 @@ impl Engine {
             | Command::Report { job, .. }
             | Command::Cancel { job }
             | Command::Expire { job } => bring_job(&mut self.state, &*self.reader, job),
+            Command::Prune { job, .. } | Command::ErasePayloads { job } => {
+                bring_whole(&mut self.state, &*self.reader, job)
+            }
             Command::StartAttempt { delivery }
             | Command::RecordOutcome { delivery, .. }
             | Command::RecordInterruption { delivery, .. }
@@ -39,6 +42,9 @@ impl Engine {
 
 /// Brings what an event is about to hand, where it exists already.
 pub(super) fn bring_for(state: &mut State, reader: &dyn LogReader, envelope: &Envelope) -> Result<(), LogError> {
+    if envelope.event == Event::JobPruned {
+        return bring_whole(state, reader, &envelope.job);
+    }
     bring_job(state, reader, &envelope.job)?;
     envelope.event.delivery().map_or(Ok(()), |delivery| bring_delivery(state, reader, delivery))
 }
@@ -57,6 +63,19 @@ fn bring_job(state: &mut State, reader: &dyn LogReader, id: &JobId) -> Result<()
         }
         _ => Ok(()),
     }
+}
+
+/// A job with everything that it has.
+fn bring_whole(state: &mut State, reader: &dyn LogReader, id: &JobId) -> Result<(), LogError> {
+    bring_job(state, reader, id)?;
+    let newest = state.job(id).and_then(|job| job.latest.as_ref());
+    let mut next = newest.map(|latest| latest.id);
+    while let Some(id) = next {
+        bring_delivery(state, reader, id)?;
+        let missing = || LogError::corrupt(format!("the row of delivery {id}"), "it is missing");
+        next = state.delivery(id).ok_or_else(missing)?.previous;
+    }
+    Ok(())
 }
 
 /// A delivery never comes without its job.

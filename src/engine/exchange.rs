@@ -31,6 +31,9 @@ pub struct Settings {
     /// How long after the beginning of an attempt that told a job's progress the next one of that job begins at the
     /// earliest; zero: at once.
     pub progress_interval: Duration,
+    /// How long a job is kept when it is over, counted from its newest event, with all that belongs to it; `None`: for ever.
+    /// It is pruned within an eighth of that more, or a day more where that is less.
+    pub retention: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             global_secrets: Vec::new(),
             pacing: Pacing::default(),
             progress_interval: Duration::from_secs(1),
+            retention: Some(Duration::from_hours(30 * 24)),
         }
     }
 }
@@ -148,7 +152,8 @@ pub enum Answer {
     Job(Box<Job>),
     /// The dead letter's retry.
     Retried(Retried),
-    /// How many of the dead letters that were named the command was carried out on; it passed over the others.
+    /// How many of the dead letters that were named the command was carried out on; it passed over the others. Or of how many
+    /// deliveries the payload was erased.
     Many(usize),
     /// It is done, and there is nothing to show.
     Done,

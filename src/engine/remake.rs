@@ -4,10 +4,10 @@
 //! It goes as the engine lives: some events at a time, with what they are about at hand and no more, so that it takes time
 //! in the length of the history, and not memory.
 
+use super::replay::{self, Told};
 use super::{AT_HAND, EngineError, at_hand};
 use crate::domain::evolve;
 use crate::domain::id::Seq;
-use crate::domain::state::{Policy, State};
 use crate::log::{Commit, EventLog, LogError, RowWrite};
 use crate::views::{self, Views};
 
@@ -54,22 +54,20 @@ fn clear(log: &mut dyn EventLog) -> Result<(), LogError> {
 
 fn fill(log: &mut dyn EventLog) -> Result<(), EngineError> {
     let (reader, tail) = (log.reader(), log.tail());
-    // Events carry what was decided: the policy does not matter any more.
-    let mut state = State::new(Policy::default());
-    let mut at = Seq::ZERO;
-    while at < tail {
-        let events = reader.events(at, CHUNK)?;
-        let Some(last) = events.last() else { break };
-        at = last.seq;
+    let (mut told, mut state) = Told::new(&*reader, tail)?;
+    loop {
+        let events = told.next(CHUNK)?;
         for envelope in &events {
             at_hand::bring_for(&mut state, &*reader, envelope)?;
             evolve(&mut state, envelope)?;
         }
         let rows = views::changes(&mut state, |key| reader.row(key))?;
         log.commit(&Commit::new(tail, &[], &rows))?;
+        if events.is_empty() {
+            return replay::check_whole(&state).map_err(EngineError::from);
+        }
         if state.len() > AT_HAND {
             state.let_go();
         }
     }
-    Ok(())
 }

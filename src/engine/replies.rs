@@ -3,6 +3,7 @@
 use super::Engine;
 use super::exchange::{Answer, Asked, EngineError, Keep, Retried, Ticket, When};
 use crate::domain::command::Command;
+use crate::domain::event::Event;
 use crate::domain::rejection::Rejection;
 use crate::domain::time::Timestamp;
 
@@ -70,6 +71,7 @@ impl Engine {
                 Answer::Retried(Retried { id: *id, job, success: None, retried_at: None, forced: *force })
             }),
             Command::RetryDeadLetters { .. } | Command::DeleteDeadLetters { .. } => Some(Answer::Many(recorded)),
+            Command::ErasePayloads { .. } => Some(Answer::Many(self.erased(recorded))),
             _ => None,
         };
         match (answer, when, command) {
@@ -82,6 +84,14 @@ impl Engine {
             }
             (answer, ..) => self.reply(ticket, Ok(answer.unwrap_or(Answer::Done)), keep.as_ref(), now),
         }
+    }
+
+    /// Of how many deliveries the payload was erased by the command that came to the last so many events.
+    fn erased(&self, recorded: usize) -> usize {
+        let newest = self.draft.events.iter().rev().take(recorded);
+        let erased = newest
+            .map(|envelope| if let Event::PayloadsErased { deliveries } = envelope.event { deliveries } else { 0 });
+        erased.map(|deliveries| usize::try_from(deliveries).unwrap_or(usize::MAX)).sum()
     }
 
     fn reply(

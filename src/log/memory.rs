@@ -57,19 +57,26 @@ impl MemoryLog {
     }
 
     /// Changes a stored row as damage would.
-    pub fn damage_row(&mut self, key: &[u8], damage: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(value) = self.store.write().values.get_mut(&codec::row_key(key)) {
+    pub fn damage_row(&self, key: &[u8], damage: impl FnOnce(&mut Vec<u8>)) {
+        self.damage_record(&codec::row_key(key), |value| {
             damage(value);
-        }
+            true
+        });
     }
 
     /// Changes the stored record of an event as damage would; when `damage` gives `false`, it is removed.
-    pub fn damage_event(&mut self, seq: Seq, damage: impl FnOnce(&mut Vec<u8>) -> bool) {
+    pub fn damage_event(&self, seq: Seq, damage: impl FnOnce(&mut Vec<u8>) -> bool) {
+        let held = self.store.read().values.range(codec::frame_key(seq)..).next().map(|(key, _)| key.clone());
+        if let Some(key) = held {
+            self.damage_record(&key, damage);
+        }
+    }
+
+    /// Changes what is stored under a key as damage would; when `damage` gives `false`, it is removed.
+    pub fn damage_record(&self, key: &[u8], damage: impl FnOnce(&mut Vec<u8>) -> bool) {
         let mut store = self.store.write();
-        let held = store.values.range_mut(codec::frame_key(seq)..).next();
-        let removed = held.and_then(|(key, value)| (!damage(value)).then(|| key.clone()));
-        if let Some(key) = removed {
-            store.values.remove(&key);
+        if store.values.get_mut(key).is_some_and(|value| !damage(value)) {
+            store.values.remove(key);
         }
     }
 }

@@ -189,6 +189,12 @@ impl Handle {
         self.keeping(None).send(Command::DeleteDeadLetter { id }, Confidential::none(), When::Committed, |_| Some(()))
     }
 
+    /// Erases the payloads of a job's deliveries; the history stays. Not while one of them is pending or in flight. The reply
+    /// says of how many deliveries there was one.
+    pub fn erase_payloads(&self, job: JobId) -> Reply<usize> {
+        self.keeping(None).send(Command::ErasePayloads { job }, Confidential::none(), When::Committed, read_many)
+    }
+
     /// Sends a delivery once more, whatever became of it; what the receiver has, only with `force`. The reply comes as soon
     /// as it is durable that the attempt will be made.
     pub fn resend(&self, delivery: DeliveryId, force: bool) -> Reply<()> {
@@ -288,14 +294,12 @@ impl Kept<'_> {
     /// Tries many dead letters once more, in one commit: some hundred at a time. Those that can't be, or need not be, are
     /// passed over; the reply says how many were not.
     pub fn retry_dead_letters(self, ids: Vec<DeadLetterId>, force: bool) -> Reply<usize> {
-        let read = |answer| if let Answer::Many(many) = answer { Some(many) } else { None };
-        self.send(Command::RetryDeadLetters { ids, force }, Confidential::none(), When::Committed, read)
+        self.send(Command::RetryDeadLetters { ids, force }, Confidential::none(), When::Committed, read_many)
     }
 
     /// Deletes many dead letters, in one commit: some hundred at a time. The reply says how many there were.
     pub fn delete_dead_letters(self, ids: Vec<DeadLetterId>) -> Reply<usize> {
-        let read = |answer| if let Answer::Many(many) = answer { Some(many) } else { None };
-        self.send(Command::DeleteDeadLetters { ids }, Confidential::none(), When::Committed, read)
+        self.send(Command::DeleteDeadLetters { ids }, Confidential::none(), When::Committed, read_many)
     }
 
     /// As [`Handle::resend`].
@@ -314,6 +318,11 @@ impl Kept<'_> {
         let message = Message { command, confidential, when, keep: self.keep, reply: Sender(sender) };
         self.handle.send(message, receiver, read)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it reads an answer like the others")]
+fn read_many(answer: Answer) -> Option<usize> {
+    if let Answer::Many(many) = answer { Some(many) } else { None }
 }
 
 fn read_job(answer: Answer) -> Option<Job> {

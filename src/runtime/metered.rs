@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Stopwatch;
+use crate::domain::event::Event;
 use crate::domain::id::Seq;
 use crate::log::chain::Head;
 use crate::log::{Commit, EventLog, LogError, LogReader};
@@ -19,6 +20,8 @@ impl EventLog for Metered {
         let watch = Stopwatch::start();
         let tail = self.log.commit(commit)?;
         self.meter.committed(commit.events.len(), watch.elapsed());
+        let pruned = commit.events.iter().filter(|envelope| envelope.event == Event::JobPruned);
+        self.meter.pruned(pruned.count());
         Ok(tail)
     }
 

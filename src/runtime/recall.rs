@@ -34,7 +34,13 @@ fn read(reader: &dyn LogReader, meter: &Meter, tail: Seq, now: Timestamp, stop: 
     let mut at = first_since(reader, tail, since)?;
     while at < tail && stop.recv_timeout(REST) == Err(RecvTimeoutError::Timeout) {
         let left = usize::try_from(tail.0 - at.0).unwrap_or(CHUNK);
-        let events = reader.events(at, left.min(CHUNK))?;
+        let events = match reader.events(at, left.min(CHUNK)) {
+            Err(LogError::Pruned { horizon }) => {
+                at = horizon;
+                continue;
+            }
+            events => events?,
+        };
         let Some(last) = events.last() else { break };
         at = last.seq;
         for envelope in &events {
@@ -54,8 +60,9 @@ fn first_since(reader: &dyn LogReader, tail: Seq, since: Timestamp) -> Result<Se
     while low < high {
         let middle = low + (high - low) / 2;
         match reader.event(Seq(middle + 1))? {
-            Some(event) if event.at < since => low = middle + 1,
-            Some(_) | None => high = middle,
+            Some(event) if event.at >= since => high = middle,
+            // What was given up is older.
+            Some(_) | None => low = middle + 1,
         }
     }
     Ok(Seq(low))

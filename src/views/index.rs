@@ -169,6 +169,17 @@ impl<'a> Index<'a> {
         self.0.row(&key)?.map_or(Ok(Bits::default()), |bytes| Bits::read(&key, &bytes))
     }
 
+    /// Whether any of `classes` has `number` in it.
+    pub(super) fn holds(self, classes: &[Class], number: u64) -> Result<bool, LogError> {
+        let (block, only) = Bits::only(number);
+        for class in classes {
+            if !self.block(class, block)?.and(only).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The blocks of the union of `classes` that have numbers below `before`, last first.
     pub(super) fn blocks(self, classes: Vec<Class>, before: u64) -> Blocks<'a> {
         let sources = classes.into_iter().map(|class| {

@@ -6,7 +6,6 @@ use std::ops::Range;
 use super::index::{Bits, Class, Index};
 use super::{Views, rows};
 use crate::domain::delivery::DeadLetter;
-use crate::domain::event::Event;
 use crate::domain::id::{DeadLetterId, JobId};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::EventKind;
@@ -131,14 +130,12 @@ impl Views<'_> {
         })))
     }
 
-    /// A job's own are found in its history, one after another.
+    /// A job's own are found by its deliveries, one after another.
     fn letters_of(&self, job: &JobId, filter: &LetterFilter) -> Result<Vec<(u64, Bits)>, LogError> {
         let Some(job) = self.job(job)? else { return Ok(Vec::new()) };
         let mut ids = BTreeSet::new();
-        for envelope in self.backwards(&job) {
-            if let Event::DeliveryExhausted { dead_letter, .. } = envelope?.event {
-                ids.insert(dead_letter);
-            }
+        for delivery in self.deliveries_of(&job) {
+            ids.extend(delivery?.dead_letter);
         }
         let mut blocks = Vec::new();
         for id in ids.into_iter().rev() {

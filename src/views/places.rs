@@ -26,6 +26,11 @@ pub(super) enum Newcomer {
 /// The newcomers of a block, each with its place in it, in their order.
 type Block = Vec<(u8, Newcomer)>;
 
+/// The place of a position in its block.
+fn place(at: Seq) -> u8 {
+    u8::try_from(at.0 % BLOCK).unwrap_or(u8::MAX)
+}
+
 fn key(block: u64) -> Vec<u8> {
     [&b"l"[..], &block.to_be_bytes()].concat()
 }
@@ -34,27 +39,35 @@ fn read(key: &[u8], bytes: &[u8]) -> Result<Block, LogError> {
     codec::decode(bytes).map_err(|unreadable| unreadable.at(format!("row {}", key.escape_ascii())))
 }
 
-/// Newcomers, gathered so that each row is written once.
+/// Who came to be and who went, gathered so that each row is written once.
 #[derive(Default)]
-pub(super) struct Arrivals(BTreeMap<u64, Block>);
+pub(super) struct Changes(BTreeMap<u64, BTreeMap<u8, Option<Newcomer>>>);
 
-impl Arrivals {
+impl Changes {
     pub(super) fn add(&mut self, at: Seq, newcomer: Newcomer) {
-        let place = u8::try_from(at.0 % BLOCK).unwrap_or(u8::MAX);
-        self.0.entry(at.0 / BLOCK).or_default().push((place, newcomer));
+        self.put(at, Some(newcomer));
     }
 
-    /// The rows with them; `current` gives those as they are.
+    pub(super) fn remove(&mut self, at: Seq) {
+        self.put(at, None);
+    }
+
+    fn put(&mut self, at: Seq, newcomer: Option<Newcomer>) {
+        self.0.entry(at.0 / BLOCK).or_default().insert(place(at), newcomer);
+    }
+
+    /// The rows after the changes, none for a block in which nothing is left; `current` gives those as they are.
     pub(super) fn rows(
         self,
         current: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, LogError>,
     ) -> Result<Vec<RowWrite>, LogError> {
-        let row = |(block, arrived): (u64, Block)| {
+        let row = |(block, changes): (u64, BTreeMap<u8, Option<Newcomer>>)| {
             let key = key(block);
             let mut all = current(&key)?.map_or(Ok(Block::new()), |bytes| read(&key, &bytes))?;
-            all.extend(arrived);
+            all.retain(|(place, _)| !changes.contains_key(place));
+            all.extend(changes.into_iter().filter_map(|(place, newcomer)| Some((place, newcomer?))));
             all.sort_unstable_by_key(|(place, _)| *place);
-            Ok(RowWrite { value: Some(codec::encode(&all)), key })
+            Ok(RowWrite { value: (!all.is_empty()).then(|| codec::encode(&all)), key })
         };
         self.0.into_iter().map(row).collect()
     }
@@ -71,25 +84,23 @@ impl<'a> Places<'a> {
         Self { reader, last: None }
     }
 
-    /// What came to be at position `at`.
-    pub(super) fn newcomer(&mut self, at: Seq) -> Result<Newcomer, LogError> {
+    /// What came to be at position `at`; `None` when it is not there any more.
+    pub(super) fn newcomer(&mut self, at: Seq) -> Result<Option<Newcomer>, LogError> {
         let block = at.0 / BLOCK;
         if self.last.as_ref().is_none_or(|(number, _)| *number != block) {
             let key = key(block);
             let bytes = self.reader.row(&key)?;
             self.last = Some((block, bytes.map_or(Ok(Block::new()), |bytes| read(&key, &bytes))?));
         }
-        let place = u8::try_from(at.0 % BLOCK).unwrap_or(u8::MAX);
-        let found = self.last.iter().flat_map(|(_, block)| block).find(|(is, _)| *is == place);
-        let missing = || LogError::corrupt(format!("the list's row of event {at}"), "nothing came to be there");
-        found.map(|(_, newcomer)| newcomer.clone()).ok_or_else(missing)
+        let found = self.last.iter().flat_map(|(_, block)| block).find(|(is, _)| *is == place(at));
+        Ok(found.map(|(_, newcomer)| newcomer.clone()))
     }
 
     /// Everything that came to be before position `before`, newest first.
-    pub(super) fn newest_first(self, before: u64) -> impl Iterator<Item = Result<Newcomer, LogError>> + 'a {
+    pub(super) fn newest_first(self, before: u64) -> impl Iterator<Item = Result<(Seq, Newcomer), LogError>> + 'a {
         let reader = self.reader;
         let mut after = key((before / BLOCK).saturating_add(1));
-        let mut ahead: Vec<Newcomer> = Vec::new();
+        let mut ahead: Vec<(Seq, Newcomer)> = Vec::new();
         std::iter::from_fn(move || {
             while ahead.is_empty() {
                 match blocks_before(reader, &after, before) {
@@ -104,7 +115,7 @@ impl<'a> Places<'a> {
 }
 
 /// The key of the first of some blocks, and what came to be in them, oldest first.
-type Blocks = (Vec<u8>, Vec<Newcomer>);
+type Blocks = (Vec<u8>, Vec<(Seq, Newcomer)>);
 
 /// The newcomers of a few blocks before the key `after`, as far as they came to be before position `before`; `None` when
 /// there are no blocks.
@@ -114,8 +125,8 @@ fn blocks_before(reader: &dyn LogReader, after: &[u8], before: u64) -> Result<Op
     let mut newcomers = Vec::new();
     for (key, bytes) in rows.iter().rev() {
         let start = key.last_chunk().map_or(0, |block| u64::from_be_bytes(*block)).saturating_mul(BLOCK);
-        let known = read(key, bytes)?.into_iter().filter(|(place, _)| start + u64::from(*place) < before);
-        newcomers.extend(known.map(|(_, newcomer)| newcomer));
+        let all = read(key, bytes)?.into_iter().map(|(place, newcomer)| (Seq(start + u64::from(place)), newcomer));
+        newcomers.extend(all.filter(|(at, _)| at.0 < before));
     }
     Ok(Some((first.clone(), newcomers)))
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::index::{Changes, Class};
-use super::places::{Arrivals, Newcomer};
-use crate::domain::delivery::{DeadLetter, Delivery};
-use crate::domain::id::{DeadLetterId, DeliveryId, JobId};
-use crate::domain::job::Job;
+use super::index::{self, Class};
+use super::places::{self, Newcomer};
+use crate::domain::delivery::{DeadLetter, Delivery, DeliveryStatus};
+use crate::domain::id::{DeadLetterId, DeliveryId, JobId, Seq};
+use crate::domain::job::{Job, Status};
 use crate::domain::state::{Entity, Standing, State, Totals};
-use crate::log::{LogError, RowWrite, codec};
+use crate::domain::webhook::EventKind;
+use crate::log::{LogError, LogReader, RowWrite, codec};
 
 /// The largest piece of something long in one row, in bytes: with its header it stays under the log's limit for a value.
 const CHUNK: usize = 60 * 1024;
@@ -28,18 +29,28 @@ pub fn changes(
     for (entity, before) in state.take_touched() {
         match entity {
             Entity::Job(id) => {
-                let Some(job) = state.job(&id) else { continue };
-                draft.job(job, before.as_ref());
+                let before = if let Some(Standing::Job(at, status)) = before { Some((at, status)) } else { None };
+                let after = state.job(&id);
+                // A pruned one's id may be another's by now.
+                let gone = before.filter(|(at, _)| after.is_none_or(|job| job.registered != *at));
+                if let Some((at, status)) = gone {
+                    draft.no_job(&id, at, status);
+                }
+                if let Some(job) = after {
+                    draft.job(job, before.filter(|_| gone.is_none()).map(|(_, status)| status));
+                }
             }
-            Entity::Delivery(id) => {
-                let Some(delivery) = state.delivery(id) else { continue };
-                draft.delivery(delivery, before.as_ref());
-            }
+            Entity::Delivery(id) => match (state.delivery(id), before) {
+                (Some(delivery), Some(Standing::Delivery(_, status, _))) => draft.delivery(delivery, Some(status)),
+                (Some(delivery), _) => draft.delivery(delivery, None),
+                (None, Some(Standing::Delivery(at, status, kind))) => draft.no_delivery(id, at, status, kind),
+                (None, _) => {}
+            },
             Entity::DeadLetter(id) => {
                 let before = if let Some(Standing::DeadLetter(letter)) = before { Some(letter) } else { None };
                 draft.dead_letter(id, before.as_deref(), state.dead_letter(id));
             }
-            Entity::Totals => draft.writes.push(put(b"t".to_vec(), codec::encode(&state.totals()))),
+            Entity::Totals => draft.totals(state.totals()),
         }
     }
     draft.finish(current)
@@ -49,16 +60,15 @@ pub fn changes(
 #[derive(Default)]
 struct Draft {
     writes: Vec<RowWrite>,
-    arrivals: Arrivals,
-    index: Changes,
+    places: places::Changes,
+    index: index::Changes,
 }
 
 impl Draft {
-    fn job(&mut self, job: &Job, before: Option<&Standing>) {
-        let before = if let Some(Standing::Job(status)) = before { Some(*status) } else { None };
+    fn job(&mut self, job: &Job, before: Option<Status>) {
         self.writes.push(job_row(job));
         match before {
-            None => self.arrivals.add(job.registered, Newcomer::Job(job.id.clone())),
+            None => self.places.add(job.registered, Newcomer::Job(job.id.clone())),
             Some(before) if !before.is_terminal() && job.status.is_terminal() => {
                 self.writes.push(remove(active_key(&job.id)));
             }
@@ -67,13 +77,18 @@ impl Draft {
         self.moved(job.registered.0, before.map(Class::jobs).as_ref(), &Class::jobs(job.status));
     }
 
-    fn delivery(&mut self, delivery: &Delivery, before: Option<&Standing>) {
+    fn no_job(&mut self, id: &JobId, registered: Seq, status: Status) {
+        self.writes.push(remove(if status.is_terminal() { job_key(id) } else { active_key(id) }));
+        self.places.remove(registered);
+        self.index.remove(&Class::jobs(status), registered.0);
+    }
+
+    fn delivery(&mut self, delivery: &Delivery, before: Option<DeliveryStatus>) {
         let (id, kind, after) = (delivery.id, delivery.kind, delivery.state.status());
-        let before = if let Some(Standing::Delivery(status)) = before { Some(*status) } else { None };
         self.writes.push(delivery_row(delivery));
         match before {
             None => {
-                self.arrivals.add(delivery.scheduled, Newcomer::Delivery(id));
+                self.places.add(delivery.scheduled, Newcomer::Delivery(id));
                 self.index.add(&Class::deliveries_of(kind), delivery.scheduled.0);
             }
             Some(before) if before.is_active() && !after.is_active() => self.writes.push(remove(queue_key(id))),
@@ -84,6 +99,13 @@ impl Draft {
         self.moved(delivery.scheduled.0, before.map(class).as_ref(), &class(after));
     }
 
+    fn no_delivery(&mut self, id: DeliveryId, scheduled: Seq, status: DeliveryStatus, kind: EventKind) {
+        self.writes.push(remove(if status.is_active() { queue_key(id) } else { delivery_key(id) }));
+        self.places.remove(scheduled);
+        self.index.remove(&Class::deliveries_of(kind), scheduled.0);
+        self.index.remove(&Class::deliveries(status, kind), scheduled.0);
+    }
+
     fn dead_letter(&mut self, id: DeadLetterId, before: Option<&DeadLetter>, after: Option<&DeadLetter>) {
         self.writes.push(RowWrite { key: dead_letter_key(id), value: after.map(codec::encode) });
         for class in before.into_iter().flat_map(letter_classes) {
@@ -92,6 +114,12 @@ impl Draft {
         for class in after.into_iter().flat_map(letter_classes) {
             self.index.add(&class, id.0);
         }
+    }
+
+    /// Where nothing is counted, there is no row.
+    fn totals(&mut self, totals: Totals) {
+        let value = (totals != Totals::default()).then(|| codec::encode(&totals));
+        self.writes.push(RowWrite { key: b"t".to_vec(), value });
     }
 
     fn moved(&mut self, number: u64, from: Option<&Class>, to: &Class) {
@@ -108,7 +136,7 @@ impl Draft {
         mut self,
         current: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, LogError>,
     ) -> Result<Vec<RowWrite>, LogError> {
-        self.writes.extend(self.arrivals.rows(&current)?);
+        self.writes.extend(self.places.rows(&current)?);
         self.writes.extend(self.index.rows(&current)?);
         Ok(self.writes)
     }
@@ -126,8 +154,7 @@ pub fn all_rows(state: &State) -> BTreeMap<Vec<u8>, Vec<u8>> {
     state.jobs().for_each(|job| draft.job(job, None));
     state.deliveries().for_each(|delivery| draft.delivery(delivery, None));
     state.dead_letters().for_each(|letter| draft.dead_letter(letter.id, None, Some(letter)));
-    let totals = (state.totals() != Totals::default()).then(|| put(b"t".to_vec(), codec::encode(&state.totals())));
-    draft.writes.extend(totals);
+    draft.totals(state.totals());
     // Reading nothing can't fail.
     let writes = draft.finish(|_| Ok(None)).unwrap_or_default();
     writes.into_iter().filter_map(|write| Some((write.key, write.value?))).collect()
@@ -152,6 +179,14 @@ pub(super) fn joined(pieces: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
 #[must_use]
 pub fn payload(delivery: DeliveryId, bytes: &[u8]) -> Vec<RowWrite> {
     pieces(bytes, |chunk| payload_key(delivery, chunk))
+}
+
+/// The keys of a payload's rows, as far as they are there.
+///
+/// # Errors
+/// When the storage can't be read.
+pub fn payload_keys(reader: &dyn LogReader, delivery: DeliveryId) -> Result<Vec<Vec<u8>>, LogError> {
+    reader.keys(&payload_key(delivery, &[]), usize::MAX)
 }
 
 /// The rows of an answer that is kept under an idempotency key.

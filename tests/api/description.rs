@@ -94,6 +94,7 @@ fn it_is_a_document_with_every_operation() {
         "patch /v1/batches/{id}",
         "post /v1/batches/{id}/cancel",
         "get /v1/batches/{id}/history",
+        "delete /v1/batches/{id}/payloads",
         "get /v1/log",
         "get /v1/webhooks/dead-letter",
         "post /v1/webhooks/dead-letter/purge",

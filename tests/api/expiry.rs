@@ -19,7 +19,8 @@ const DAY: Duration = Duration::from_hours(24);
 const STEPS: usize = 100;
 
 fn open(log: &MemoryLog, now: Timestamp) -> Engine {
-    Engine::open(Box::new(log.reopen()), Settings::default(), [7; 32], now).unwrap()
+    let settings = Settings { retention: None, ..Settings::default() };
+    Engine::open(Box::new(log.reopen()), settings, [7; 32], now).unwrap()
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -161,7 +162,7 @@ fn a_clock_that_is_set_back_keeps_answers_longer_and_never_shorter() {
 
 #[test]
 fn an_answer_that_is_damaged_is_forgotten_and_written_over_like_any_other() {
-    let mut log = MemoryLog::new();
+    let log = MemoryLog::new();
     let mut engine = open(&log, at(0));
     engine.step(at(5), vec![keeping(1, "a", 10), keeping(2, "b", 10)], 9).unwrap();
     for number in [1, 2] {

@@ -36,7 +36,7 @@ fn failing_storage_is_said_and_not_explained() {
 
 #[test]
 fn damage_is_an_answer_too() {
-    let mut api = Api::start();
+    let api = Api::start();
     api.post("/v1/batches", &json!({"id": "damaged"})).expect(200);
     api.log.damage_event(Seq(1), |record| {
         *record.last_mut().unwrap() ^= 1;

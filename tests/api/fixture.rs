@@ -140,7 +140,8 @@ impl Api {
         Self::start_as(&MemoryLog::new(), api_options, options)
     }
 
-    fn start_as(store: &MemoryLog, api_options: ApiOptions, options: &Options) -> Self {
+    /// Starts it on a store, with other options.
+    pub fn start_as(store: &MemoryLog, api_options: ApiOptions, options: &Options) -> Self {
         let transport = Arc::new(Scripted::new());
         let (memory, log) = (store.reopen(), store.reopen());
         let faults = Arc::new(Faults::default());

@@ -16,6 +16,7 @@ mod fixture;
 mod idempotency;
 mod lists;
 mod metrics;
+mod pruning;
 mod validation;
 mod waiting;
 mod webhook_options;

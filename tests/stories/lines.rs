@@ -69,8 +69,11 @@ impl Names {
             Event::SecretRotated { former_until, .. } => {
                 format!("what signed before signs until {}", self.time(*former_until))
             }
+            Event::JobPruned => String::new(),
+            Event::PayloadsErased { deliveries } => format!("of {deliveries} deliveries"),
         };
-        format!("{seq:>3} {:>10}  {job} (after {prev})  {}  {said}", self.time(*at), event.name())
+        let line = format!("{seq:>3} {:>10}  {job} (after {prev})  {}  {said}", self.time(*at), event.name());
+        line.trim_end().into()
     }
 
     /// The rows, whichever way they were come by.

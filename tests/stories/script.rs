@@ -14,6 +14,8 @@
 //! crash 10m                       the process ends here, and another one opens the log, 10 minutes later or at once
 //! retry N [force]                 the dead letter with that number
 //! delete N
+//! erase JOB                       the payloads of its deliveries
+//! history JOB                     its events, as its row leads to them
 //! show                            the rows
 //! body N                          the bytes of request N
 //! verify N secret=… clock=+301s   what a receiver says to request N when its clock is so far from the request's time

@@ -22,7 +22,7 @@ use hookledger::log::{EventLog, LogReader};
 use hookledger::signature::Secret;
 use hookledger::transport::Request;
 use hookledger::verify::Verifier;
-use hookledger::views::{LetterFilter, Views};
+use hookledger::views::{DeliveryFilter, LetterFilter, Views};
 use sha2::{Digest, Sha256};
 
 use crate::lines::{Names, Rows};
@@ -49,6 +49,8 @@ pub struct Teller {
     jobs: HashMap<DeliveryId, JobId>,
     names: Names,
     written: Seq,
+    /// When a job was pruned last.
+    pruned: Seq,
     shown: Vec<(Seq, String)>,
     out: String,
 }
@@ -68,6 +70,7 @@ impl Teller {
             jobs: HashMap::new(),
             names: Names { start: START, deliveries: BTreeMap::new() },
             written: Seq::ZERO,
+            pruned: Seq::ZERO,
             shown: Vec::new(),
             out: String::new(),
         };
@@ -116,6 +119,10 @@ impl Teller {
                 self.ask(Command::RetryDeadLetter { id: dead_letter(line), force }, Confidential::none());
             }
             "delete" => self.ask(Command::DeleteDeadLetter { id: dead_letter(line) }, Confidential::none()),
+            "erase" => {
+                self.ask(Command::ErasePayloads { job: JobId::new(line.word(0)).unwrap() }, Confidential::none());
+            }
+            "history" => self.history(&JobId::new(line.word(0)).unwrap()),
             "answer" => self.answers.extend(line.words.iter().map(|word| outcome(word, line.number("retry_after")))),
             "end" => self.end(line),
             "advance" => self.advance(duration(line.word(0))),
@@ -140,13 +147,14 @@ impl Teller {
     }
 
     fn set(&mut self, line: &Line<'_>) {
-        line.allow(&["max_attempts", "timeout", "secret", "per_destination", "progress_interval"]);
+        line.allow(&["max_attempts", "timeout", "secret", "per_destination", "progress_interval", "retention"]);
         assert!(self.engine.is_none(), "settings come first");
         let settings = &mut self.settings;
         settings.policy.max_attempts = line.number("max_attempts").unwrap_or(settings.policy.max_attempts);
         settings.policy.timeout = line.number("timeout").map_or(settings.policy.timeout, Duration::from_secs);
         settings.pacing.slots = line.number("per_destination").unwrap_or(settings.pacing.slots);
         settings.progress_interval = line.get("progress_interval").map_or(settings.progress_interval, duration);
+        settings.retention = line.get("retention").map(duration).or(settings.retention);
         let secrets = line.get("secret").into_iter().flat_map(|secrets| secrets.split(','));
         settings.global_secrets = secrets.map(|secret| Secret::new(secret).unwrap()).collect();
     }
@@ -305,6 +313,9 @@ impl Teller {
                 self.jobs.insert(delivery, envelope.job.clone());
                 self.names.deliveries.insert(delivery, self.names.deliveries.len() + 1);
             }
+            if envelope.event == Event::JobPruned {
+                self.pruned = envelope.seq;
+            }
             let line = self.names.event(&envelope);
             self.say(format_args!("  {line}"));
             self.written = envelope.seq;
@@ -315,16 +326,26 @@ impl Teller {
     fn show(&mut self) {
         let reader = self.disk.reopen().reader();
         let views = Views::new(&*reader);
-        let delivery = |id| views.delivery(id).unwrap().expect("a scheduled delivery has a row");
         let stored = self.names.rows(Rows {
             jobs: views.jobs(None, None, usize::MAX).unwrap(),
-            deliveries: self.names.deliveries.keys().copied().map(delivery).collect(),
+            deliveries: views.deliveries(&DeliveryFilter::default(), None, usize::MAX).unwrap(),
             letters: views.letter_page(&LetterFilter::default(), 0, usize::MAX).unwrap().letters,
             totals: views.totals().unwrap(),
         });
         assert_eq!(self.rebuilt(&*reader, self.written), stored, "stored and rebuilt rows say the same");
         self.say(format_args!("{}", stored.trim_end()));
         self.shown.push((self.written, stored));
+    }
+
+    /// A job's events from its first, wherever they lie.
+    fn history(&mut self, job: &JobId) {
+        let reader = self.disk.reopen().reader();
+        let views = Views::new(&*reader);
+        let job = views.job(job).unwrap().unwrap();
+        for envelope in views.history(&job).unwrap() {
+            let line = self.names.event(&envelope);
+            self.say(format_args!("    | {line}"));
+        }
     }
 
     fn rebuilt(&self, reader: &dyn LogReader, until: Seq) -> String {
@@ -337,10 +358,11 @@ impl Teller {
         })
     }
 
-    /// From the end: every position that was shown can be seen again, and every row follows from the events.
+    /// From the end: every position that was shown can be seen again, if nothing was pruned since, and every row follows from
+    /// the events.
     fn look_back(&self) {
         let reader = self.disk.reopen().reader();
-        for (position, shown) in &self.shown {
+        for (position, shown) in self.shown.iter().filter(|(position, _)| *position >= self.pruned) {
             assert_eq!(self.rebuilt(&*reader, *position), *shown, "as of position {position}");
         }
         let state = rebuild(&*reader, self.written).unwrap();

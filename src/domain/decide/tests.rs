@@ -16,6 +16,7 @@ use super::*;
 
 mod attempts;
 mod dead_letters;
+mod forgetting;
 mod jobs;
 mod progress;
 mod random;
@@ -75,7 +76,9 @@ impl Given {
                 Command::Register { id: job, .. }
                 | Command::Report { job, .. }
                 | Command::Cancel { job }
-                | Command::Expire { job } => job.clone(),
+                | Command::Expire { job }
+                | Command::Prune { job, .. }
+                | Command::ErasePayloads { job } => job.clone(),
                 _ => self.delivery(event.delivery().unwrap()).job.clone(),
             };
             let prev = self.state.job(&job).map_or(Seq::ZERO, |job| job.head);

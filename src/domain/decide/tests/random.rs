@@ -1,6 +1,6 @@
 //! Whatever is asked in whatever order: what is decided can happen, and the promises of the contract hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
 
@@ -23,6 +23,8 @@ enum Step {
     RetryMany { from: u64, force: bool },
     DeleteMany { from: u64 },
     Resend { delivery: usize, force: bool },
+    Prune { job: u8, seconds: u64 },
+    Erase { job: u8 },
     Wait { seconds: u64 },
 }
 
@@ -45,6 +47,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..5_u64, any::<bool>()).prop_map(|(from, force)| Step::RetryMany { from, force }),
         1 => (3..6_u64).prop_map(|from| Step::DeleteMany { from }),
         4 => (0..9_usize, any::<bool>()).prop_map(|(delivery, force)| Step::Resend { delivery, force }),
+        2 => (job(), 0..20_u64).prop_map(|(job, seconds)| Step::Prune { job, seconds }),
+        1 => job().prop_map(|job| Step::Erase { job }),
         2 => prop_oneof![0..10_u64, Just(90_000)].prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
@@ -115,6 +119,10 @@ fn command(given: &Given, step: &Step) -> Option<Command> {
         }
         Step::DeleteMany { from } => Command::DeleteDeadLetters { ids: (from..from + 2).map(DeadLetterId).collect() },
         Step::Resend { delivery, force } => Command::Resend { delivery: a_delivery(given, delivery), force },
+        Step::Prune { job, seconds } => {
+            Command::Prune { job: a_job(job), before: given.now.minus(Duration::from_secs(seconds)) }
+        }
+        Step::Erase { job } => Command::ErasePayloads { job: a_job(job) },
         Step::Wait { .. } => return None,
     })
 }
@@ -129,6 +137,9 @@ struct Promises {
     secrets: HashMap<JobId, SecretId>,
     /// The newest registration.
     registered: Seq,
+    /// The deliveries of each job.
+    of: HashMap<JobId, Vec<DeliveryId>>,
+    erased: HashSet<DeliveryId>,
 }
 
 #[derive(Default)]
@@ -142,7 +153,24 @@ struct Seen {
 
 impl Promises {
     fn see(&mut self, Envelope { seq, job, event, prev, .. }: &Envelope) {
+        let is_closed = |delivery: &DeliveryId| self.deliveries[delivery].closed;
         match event {
+            Event::JobPruned => {
+                assert!(
+                    self.of.remove(job).unwrap_or_default().iter().all(is_closed),
+                    "what is to be sent is not pruned"
+                );
+                assert!(self.statuses.remove(job).is_some_and(Status::is_terminal), "what goes on is not pruned");
+                self.secrets.remove(job);
+            }
+            Event::PayloadsErased { deliveries } => {
+                let of = self.of.get(job).unwrap();
+                assert!(of.iter().all(is_closed), "what is to be sent is not erased");
+                let before = self.erased.len();
+                self.erased.extend(of);
+                assert_eq!(self.erased.len() - before, *deliveries as usize);
+            }
+            Event::DeliveryScheduled { delivery, .. } => self.of.entry(job.clone()).or_default().push(*delivery),
             Event::JobRegistered { .. } => self.registered = *seq,
             Event::WebhookConfigured { .. } => {
                 assert!(*prev == self.registered && *seq == prev.next(), "right after it");
@@ -164,6 +192,7 @@ impl Promises {
                 seen.allowed = *max_attempts;
             }
             Event::AttemptStarted { attempt, .. } => {
+                assert!(!self.erased.contains(&delivery), "what was erased is not sent");
                 assert!(!seen.closed, "nothing is sent that is not to be sent");
                 assert_eq!(seen.in_flight.replace(*attempt), None, "one attempt in flight at a time");
                 assert!(*attempt == seen.highest || *attempt == seen.highest + 1, "numbers have no gaps");
