@@ -507,7 +507,12 @@ fn whoever_is_in_a_list_all_the_time_is_seen_once_whenever_a_commit_comes() {
         ),
         // Dead letters are on their way, and go.
         Turn::of([Op::Retry(letter(0), false), Op::Retry(letter(1), false), Op::Delete(letter(2))], 9),
+        much_later(),
     ];
+    let mut world = scene(4);
+    let jobs = world.state.jobs().count();
+    world.play(&much_later());
+    assert!((1..jobs).contains(&world.state.jobs().count()), "some are pruned, some are there still");
     for commit in &commits {
         for List { name, read, model } in lists() {
             for at in 0.. {
@@ -524,6 +529,46 @@ fn whoever_is_in_a_list_all_the_time_is_seen_once_whenever_a_commit_comes() {
                 check_seen(&format!("{name}, {commit:?} at read {at}"), &seen, &before, &after);
             }
         }
+    }
+}
+
+/// Jobs that are over by now are pruned, and what was before of the others is carried over the log's horizon.
+fn much_later() -> Turn {
+    Turn { seconds: 40 * 86_400, ..Turn::of([], 0) }
+}
+
+/// Somebody else's commit prunes a job, or carries its events, while its history is read.
+#[test]
+fn a_history_is_whole_or_pruned_whenever_a_commit_comes() {
+    let commit = much_later();
+    for number in [0, 1, 2, 3, 7, 8] {
+        let (mut whole, mut pruned) = (0, 0);
+        for at in 0.. {
+            let world = scene(4);
+            let reader = world.log.reader();
+            let known = Views::new(&*reader).job(&job(number)).unwrap().unwrap();
+            let expected = Views::new(&*reader).history(&known).unwrap();
+            let reader =
+                Interrupted { reader, reads: AtomicUsize::new(0), at, world: Mutex::new(world), commit: &commit };
+            match Views::new(&reader).history(&known) {
+                Ok(history) => {
+                    assert_eq!(history, expected);
+                    whole += 1;
+                }
+                Err(LogError::Pruned { horizon }) => {
+                    assert_eq!(horizon, reader.reader.anchor().unwrap().horizon);
+                    pruned += 1;
+                }
+                Err(error) => panic!("job {number}, at read {at}: {error}"),
+            }
+            if reader.reads.into_inner() <= at {
+                let world = reader.world.into_inner().unwrap();
+                assert!(world.state.job(&job(number)).is_some(), "this time no commit came");
+                break;
+            }
+        }
+        assert!(whole > 0, "{whole} {pruned}");
+        assert_eq!(pruned > 0, number < 4, "job {number}: {whole} whole, {pruned} pruned");
     }
 }
 
