@@ -478,11 +478,10 @@ fn a_sweep_that_fails_is_there_as_a_whole_or_not() {
         world.step(vec![done("j"), register("k", hooked())], 0);
         world.attempts_end(200);
         world.now = world.now.plus(2 * GONE);
-        let mut log = world.log.reopen();
-        log.fail_next_commit(Fault::Lost);
-        let mut engine =
-            Engine::open(Box::new(Failing { log: world.log.reopen(), fault }), settings(), [9; 32], world.now);
-        assert!(engine.as_mut().unwrap().step(world.now, Vec::new(), 0).is_err());
+        let failing = Box::new(Failing { log: world.log.reopen(), fault });
+        let mut engine = Engine::open(failing, settings(), [9; 32], world.now).unwrap();
+        let next = engine.next_wake().unwrap();
+        assert!(engine.step(next, Vec::new(), 0).is_err());
         drop(engine);
         world.reopen();
         world.listen();

@@ -42,6 +42,11 @@ pub(super) fn run(args: Args) -> Result<(), Failed> {
     if at > tail {
         return Err(Failed::Usage(format!("the log ends at position {tail}; --at {at} is beyond that")));
     }
+    let horizon = reader.anchor()?.horizon;
+    if at < horizon {
+        let why = format!("the log was pruned up to position {horizon}; --at {at} is before that");
+        return Err(Failed::Usage(why));
+    }
     let mut state = rebuild(&*reader, at)?;
     print(&state, at, args.json)?;
     advance(&mut state, &*reader, at, tail)?;
@@ -51,13 +56,13 @@ pub(super) fn run(args: Args) -> Result<(), Failed> {
     }
     let different = differences(&state, &*reader)?;
     if different.is_empty() {
-        anstream::eprintln!("The views rebuilt from {tail} events equal the stored ones.");
+        anstream::eprintln!("The views rebuilt from the log up to position {tail} equal the stored ones.");
         return Ok(());
     }
     for key in &different {
         anstream::eprintln!("row {} differs", key.escape_ascii());
     }
-    Err(Failed::Run(format!("{} stored rows differ from what {tail} events lead to", different.len())))
+    Err(Failed::Run(format!("{} stored rows differ from what the log up to position {tail} leads to", different.len())))
 }
 
 fn print(state: &State, at: Seq, as_json: bool) -> std::io::Result<()> {

@@ -48,8 +48,7 @@ fn allowance(keep: Duration) -> Duration {
     (keep / 8).min(Duration::from_hours(24))
 }
 
-/// Once a record is not old enough, how much older it is to be before it is looked at again, so that records that grow old
-/// one after another are swept together.
+/// How much longer a sweep waits that comes by itself, so that records that grow old one after another are swept together.
 fn gathering(keep: Duration) -> Duration {
     (keep / 64).min(Duration::from_secs(10))
 }
@@ -81,7 +80,8 @@ impl Retention {
 
     /// When a sweep comes by itself.
     pub(super) fn next_sweep(&self) -> Option<Timestamp> {
-        self.ripe.map(|ripe| ripe.max(self.rested))
+        let gathered = self.ripe?.plus(gathering(self.keep?));
+        Some(gathered.max(self.rested))
     }
 
     /// The clock was set back: it is not known any more when what grows old.
@@ -93,7 +93,7 @@ impl Retention {
     /// Whether there is to be a sweep in a step that appends so many events, and of what was recorded how long ago.
     fn begin(&mut self, now: Timestamp, appended: usize) -> Option<Duration> {
         let keep = self.keep.filter(|_| self.ripe.is_some_and(|ripe| ripe <= now))?;
-        let by_itself = if self.rested <= now { SWEPT_AT_ONCE } else { 0 };
+        let by_itself = if self.next_sweep().is_some_and(|next| next <= now) { SWEPT_AT_ONCE } else { 0 };
         let allowed = by_itself.max(appended.saturating_mul(SWEPT_PER_APPENDED));
         self.credit = self.credit.min(0).saturating_add_unsigned(allowed);
         (allowed > 0 && self.credit > 0).then_some(keep)
@@ -152,7 +152,7 @@ impl Engine {
         if newest.is_some() && ripe <= now {
             return Some(record);
         }
-        self.retention.ripe = Some(ripe.plus(gathering(keep)));
+        self.retention.ripe = Some(ripe);
         None
     }
 
