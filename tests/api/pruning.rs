@@ -26,11 +26,11 @@ fn options(retention: Option<Duration>) -> Options {
     options
 }
 
-/// A day ago a job `old` was told of in vain, and pruned; `long` goes on.
+/// Twelve hours ago a job `old` was told of in vain, and later pruned; `long` goes on.
 fn pruned() -> MemoryLog {
     let log = MemoryLog::new();
     let settings = Settings { retention: Some(Duration::from_hours(1)), ..options(None).engine };
-    let now = SystemClock.now().minus(Duration::from_hours(24));
+    let now = SystemClock.now().minus(Duration::from_hours(12));
     let mut engine = Engine::open(Box::new(log.reopen()), settings, [1; 32], now).unwrap();
     let register = |id: &str, status| {
         let report = Report { status, ..Report::default() };
@@ -97,7 +97,25 @@ fn what_was_pruned_is_not_found_and_what_lives_on_is_whole() {
     assert_eq!(api.get("/v1/batches/old/history").expect(200).body["data"].as_array().unwrap().len(), 1);
     let metrics = api.get("/metrics").expect(200).text;
     assert!(metrics.lines().any(|line| line == "hookledger_log_horizon 7"), "{metrics}");
-    api.until("/v1/webhooks/stats", |stats| stats["complete"] == true);
+}
+
+/// What is read back of the last day begins where the log does.
+#[test]
+fn the_statistics_of_a_pruned_log_are_those_of_what_is_left() {
+    let log = pruned();
+    for _ in 0..2 {
+        let api = Api::start_as(&log, ApiOptions::default(), &options(None));
+        let stats = api.until("/v1/webhooks/stats", |stats| stats["complete"] == true);
+        let attempts: u64 =
+            stats["data"].as_array().unwrap().iter().map(|host| host["last_day"]["attempts"].as_u64().unwrap()).sum();
+        let known = api.get("/v1/batches/new").status == 200;
+        assert_eq!(attempts, u64::from(known), "{stats}");
+        if !known {
+            api.batch_with_webhook("new");
+            api.patch("/v1/batches/new", &json!({"status": "completed"})).expect(200);
+            api.until("/v1/batches/new", |batch| batch["webhook_status"] == "failed");
+        }
+    }
 }
 
 /// The server does it by itself, when nobody asks anything of it.
