@@ -147,6 +147,7 @@ fn routes() -> Routes {
         .on(Method::GET, "/v1/webhooks/dead-letter", "Lists dead letters, newest first", dead_letters::list)
         .on(Method::GET, dead_letter, "A dead letter with its payload and all of its attempts", dead_letters::show)
         .on(Method::GET, "/v1/webhooks/stats", "How each destination does", stats::show)
+        .on(Method::GET, "/v1/webhooks/stats/minutes", "How deliveries went, minute by minute", stats::minutes)
         .on(Method::GET, "/v1/log", "The events themselves, in commit order", feed::read)
         .common(&[400, 401, 403, 429, 431, 500, 503], false)
         .on(Method::POST, "/v1/batches", "Registers a batch", batches::create)

@@ -24,6 +24,8 @@
 //! | `e` time, idempotency key | nothing: when that answer was kept |
 //! | `m` name | what is to be known of the store itself |
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
 use crate::domain::delivery::{DeadLetter, Delivery, DeliveryStatus};
@@ -162,6 +164,21 @@ impl<'a> Views<'a> {
             Err(error) => Some(Err(error)),
         });
         jobs.filter(|job| job.as_ref().map_or(true, wanted)).take(limit).collect()
+    }
+
+    /// Up to `limit` jobs whose ids begin with `prefix`, by id, after `after`.
+    pub fn jobs_named(&self, prefix: &str, after: Option<&JobId>, limit: usize) -> Result<Vec<Job>, LogError> {
+        // A job moves from the first place to the second when it ends, and never back: looked at in this order, none is
+        // missed.
+        let mut jobs = BTreeMap::new();
+        for (place, key) in [("a", after.map(rows::active_key)), ("j", after.map(rows::job_key))] {
+            let prefix = [place, prefix].concat();
+            for (key, bytes) in self.reader.rows(prefix.as_bytes(), Order::Ascending, key.as_deref(), limit)? {
+                let job: Job = read(&key, &bytes)?;
+                jobs.insert(job.id.clone(), job);
+            }
+        }
+        Ok(jobs.into_values().take(limit).collect())
     }
 
     fn known_job(&self, id: &JobId) -> Result<Job, LogError> {
