@@ -90,6 +90,8 @@ fn it_is_a_document_with_every_operation() {
         .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}")))
         .collect();
     let expected = [
+        "get /",
+        "get /dashboard/{file}",
         "get /health",
         "get /metrics",
         "get /openapi.json",
