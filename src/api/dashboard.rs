@@ -62,9 +62,9 @@ pub(super) struct File {
 
 static WITH_TAGS: LazyLock<Vec<File>> = LazyLock::new(|| {
     let tagged = |(name, kind, text): (&'static str, &'static str, &'static str)| {
-        let hash = Sha256::digest(text);
-        let tag = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
-        File { name, kind, text, tag: format!("\"{tag}\"") }
+        let hash: [u8; 32] = Sha256::digest(text).into();
+        let short = hash.iter().take(8).fold(0_u64, |short, byte| short << 8 | u64::from(*byte));
+        File { name, kind, text, tag: format!("\"{short:016x}\"") }
     };
     FILES.map(tagged).into()
 });

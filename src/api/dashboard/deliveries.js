@@ -72,7 +72,7 @@ function request({ id, event, url }, { number, started_at: began }, { signed, he
   const note = (text) => h("span", { class: "more" }, text);
   const seconds = Math.floor(instant(began).getTime() / 1000);
   const signature = () => signed === false ? note("only if the server has a secret for all webhooks") : note("made for this attempt; its value is not kept");
-  const line = (name, value) => h("div", { key: name }, h("dt", null, name), h("dd", null, value));
+  const line = (name, value) => h("div", { key: name }, h("dt", null, `${name}: `), h("dd", null, value));
   return h("dl", { class: "headers" },
     line("POST", url ?? ""),
     line("content-type", "application/json"),
