@@ -352,6 +352,31 @@ fn dead_letters_are_retried_and_deleted_after_their_number_was_said() {
     assert!(browser.console().is_empty());
 }
 
+/// Every text whose colour and ground are nearer to each other than WCAG 2.2 wants them (1.4.3, AA), with their contrast.
+const TOO_PALE: &str = "(() => {
+    const colour = (text) => text.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map((part) => part / 255)
+        .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+    const ground = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const given = colour(getComputedStyle(at).backgroundColor);
+            if (given.length === 3 || given[3] === 1) return given;
+        }
+        return [255, 255, 255];
+    };
+    const contrast = (element) => {
+        const style = getComputedStyle(element);
+        const both = [colour(element.closest('svg') ? style.fill : style.color), ground(element)].map(light);
+        return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+    };
+    const isText = (node) => node.nodeType === 3 && node.data.trim();
+    return [...document.querySelectorAll('body *')]
+        .filter((element) => [...element.childNodes].some(isText) && element.checkVisibility() && !element.closest(':disabled, noscript'))
+        .map((element) => [element.textContent.slice(0, 40), Math.round(contrast(element) * 100) / 100])
+        .filter(([, contrast]) => contrast < 4.5);
+})()";
+
 /// Each page, filled with the longest there is, on a phone in both schemes of colours; and what can be found there.
 #[test]
 fn every_page_fits_a_phone_and_is_found() {
@@ -391,12 +416,14 @@ fn every_page_fits_a_phone_and_is_found() {
             browser.look("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
             let widths = browser.look("[document.documentElement.scrollWidth, innerWidth]");
             assert_eq!(widths, json!([360, 360]), "{path} is wider than the phone");
+            assert_eq!(browser.look(TOO_PALE), json!([]), "{path} can't be read in the {scheme}");
             let headings = browser.look("document.querySelectorAll('h1').length");
             assert_eq!(headings, 1, "{path} has one heading");
         }
     }
     browser.emulate(1280, 900, "light");
     browser.open(&server.url("/#/jobs"));
+    browser.until("document.querySelectorAll('main tbody tr').length === 15");
     browser.press(&["/"]);
     browser.type_into(&browser.find("document.activeElement?.name === 'prefix' && document.activeElement"), "short-1");
     browser

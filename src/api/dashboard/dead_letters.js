@@ -92,8 +92,8 @@ async function deleteAll(filter) {
 }
 
 async function retry(letter) {
+  const done = notice(`Retrying dead letter ${letter.id} …`);
   try {
-    notice(`Retrying dead letter ${letter.id} …`);
     said(await post(`${PATH}/${letter.id}/retry`));
   } catch (error) {
     if (!(error instanceof Refusal) || error.code !== "already_retried") throw error;
@@ -102,6 +102,8 @@ async function retry(letter) {
       text: "A retry has delivered this dead letter already. The receiver gets the same bytes under the same id once more.",
     });
     if (isMeant) said(await post(`${PATH}/${letter.id}/retry?force=true`));
+  } finally {
+    done();
   }
 }
 

@@ -55,7 +55,7 @@ function list(hosts) {
 function figures(within, { deliveries, success_rate: rate, attempts, failed_attempts: failed, latency_ms: took }) {
   const cell = (name, content, kind = "figure") => h("td", { role: "cell", class: kind, "data-label": name }, h("div", null, content));
   return [
-    cell("Within", within, ""), cell("Deliveries", number(deliveries)),
+    cell("Within", within, "short"), cell("Deliveries", number(deliveries)),
     cell("Success", percent(rate), rate !== null && rate < 0.95 ? "figure wrong" : "figure"),
     cell("Attempts", number(attempts)), cell("Failed", number(failed)),
     cell("p50", span(took.p50)), cell("p95", span(took.p95)), cell("p99", span(took.p99)),
@@ -65,7 +65,7 @@ function figures(within, { deliveries, success_rate: rate, attempts, failed_atte
 // How it stands now, in words; a host may be several destinations, by scheme.
 function condition({ now }) {
   if (now === null) return "not known at the moment: the engine is busy";
-  if (!now.length) return [badge("well"), h("span", { class: "more" }, "nothing on its way")];
+  if (!now.length) return [badge("at rest"), h("span", { class: "more" }, "nothing on its way")];
   return now.map((each) => h("div", null,
     now.length > 1 && h("span", { class: "more" }, each.destination, " "),
     state(each),
@@ -76,7 +76,7 @@ function state({ paused_until: until, failures, slots, in_flight: inFlight }) {
   if (until) return [badge("paused"), h("span", { class: "more" }, "until ", time(until, "clock"), " (", time(until, "relative"), `), after ${count(failures, "failure")} in a row`)];
   if (failures && slots === 1) return [badge("recovering", "being tried"), h("span", { class: "more" }, `the next attempt finds out, after ${count(failures, "failure")} in a row`)];
   if (failures) return [badge("failing"), h("span", { class: "more" }, `${count(failures, "failure")} in a row`)];
-  return [badge("well"), inFlight >= slots && h("span", { class: "more" }, `all ${slots} places taken`)];
+  return [badge("answering"), inFlight >= slots && h("span", { class: "more" }, `all ${slots} places taken`)];
 }
 
 const on = ({ in_flight: inFlight, ready, waiting }) => inFlight + ready + waiting

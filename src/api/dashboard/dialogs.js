@@ -27,8 +27,8 @@ export async function confirm({ title, text, action, isDangerous = false }) {
   return await open(title, (close) => [
     ...[text].flat().map((line) => h("p", null, line)),
     h("div", { class: "actions" },
-      h("button", { type: "button", onclick: () => close(false) }, "Cancel"),
-      h("button", { type: "button", class: isDangerous ? "danger" : "primary", autofocus: true, onclick: () => close(true) }, action)),
+      h("button", { type: "button", autofocus: isDangerous, onclick: () => close(false) }, "Cancel"),
+      h("button", { type: "button", class: isDangerous ? "danger" : "primary", autofocus: !isDangerous, onclick: () => close(true) }, action)),
   ]) === true;
 }
 
@@ -56,12 +56,13 @@ export function help(shortcuts, areOn, turn) {
   ]);
 }
 
-const STAYS = 8000;
+const STAYS = { good: 8000, bad: 60000 }; // milliseconds
 
-// Says what came of something. Read out where that is wanted, and gone after a while unless it is bad.
+// Says what came of something. Read out where that is wanted, and gone after a while, or when what is returned is called.
 export function notice(text, isBad = false) {
   const element = h("p", { class: isBad ? "notice bad" : "notice" }, h("span", null, text),
     h("button", { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => element.remove() }, "×"));
   document.getElementById("notices").append(element);
-  if (!isBad) setTimeout(() => element.remove(), STAYS);
+  setTimeout(() => element.remove(), isBad ? STAYS.bad : STAYS.good);
+  return () => element.remove();
 }

@@ -37,8 +37,8 @@ export const log = {
 
   // Takes news in without asking again; true when there is something new to show.
   take({ events, skipped, head, isResuming }, data) {
-    if (isResuming) return undefined;
     if (!data.isLive || data.isHeld) return false;
+    if (isResuming) return undefined;
     const last = data.events.at(-1)?.seq ?? 0;
     data.events = [...data.events, ...events.filter(({ seq }) => seq > last)].slice(-KEPT);
     data.missed += skipped;

@@ -48,11 +48,14 @@ export const overview = {
         card("What waits", table("What waits, and where", [["Where"], ["How many", "figure"], ["What that is"]], QUEUES.map(([queue, what]) => ({
           key: queue, cells: [queue.replace("_", " "), number(depth(queue)), what],
         }))))),
+      h("p", { class: "more" }, versionOf(measured)),
     ];
   },
 
   concerns: () => true,
 };
+
+const versionOf = (measured) => [...measured.keys()].map((name) => name.match(/^hookledger_build_info{version="(.*)"}$/)).filter(Boolean).map(([, version]) => `hookledger ${version}`);
 
 function tile(name, figure, more, mood = "") {
   return h("div", { class: `tile ${mood}`, key: name }, h("span", { class: "name" }, name), h("strong", null, figure), h("span", { class: "more" }, more));

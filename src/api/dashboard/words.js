@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
 const MINUTE = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const NUMBER = new Intl.NumberFormat();
@@ -63,7 +63,7 @@ export function tick() {
 
 // States, and how good they are: "good", "bad", "busy", "warn" or "calm".
 const MOODS = {
-  completed: "good", delivered: "good", sent: "good", well: "good",
+  completed: "good", delivered: "good", sent: "good", answering: "good",
   failed: "bad", dead: "bad", expired: "bad", unresolved: "bad",
   in_progress: "busy", finalizing: "busy", in_flight: "busy", cancelling: "busy",
   pending: "warn", paused: "warn", recovering: "warn", failing: "warn",
