@@ -66,6 +66,9 @@ pub fn no_version_row() -> RowWrite {
     rows::remove(VERSION_ROW.to_vec())
 }
 
+/// For each job that is wanted of a status, so many are looked at together.
+const SEARCHED: usize = 4;
+
 /// Which deliveries are meant. What is left out matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
@@ -166,16 +169,36 @@ impl<'a> Views<'a> {
         jobs.filter(|job| job.as_ref().map_or(true, wanted)).take(limit).collect()
     }
 
-    /// Up to `limit` jobs whose ids begin with `prefix`, by id, after `after`.
-    pub fn jobs_named(&self, prefix: &str, after: Option<&JobId>, limit: usize) -> Result<Vec<Job>, LogError> {
+    /// Up to `limit` jobs whose ids begin with `prefix`, by id, after `after`; of that `status` alone, if one is given: then
+    /// it is looked at all whose ids begin so, until there are enough.
+    pub fn jobs_named(
+        &self,
+        prefix: &str,
+        status: Option<Status>,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, LogError> {
+        let chunk = if status.is_none() { limit } else { limit.saturating_mul(SEARCHED) };
+        let mut jobs = BTreeMap::new();
         // A job moves from the first place to the second when it ends, and never back: looked at in this order, none is
         // missed.
-        let mut jobs = BTreeMap::new();
-        for (place, key) in [("a", after.map(rows::active_key)), ("j", after.map(rows::job_key))] {
+        let places = [("a", after.map(rows::active_key), false), ("j", after.map(rows::job_key), true)];
+        for (place, mut key, has_ended) in places {
             let prefix = [place, prefix].concat();
-            for (key, bytes) in self.reader.rows(prefix.as_bytes(), Order::Ascending, key.as_deref(), limit)? {
-                let job: Job = read(&key, &bytes)?;
-                jobs.insert(job.id.clone(), job);
+            let mut left = if status.is_none_or(|status| status.is_terminal() == has_ended) { limit } else { 0 };
+            while left > 0 {
+                let rows = self.reader.rows(prefix.as_bytes(), Order::Ascending, key.as_deref(), chunk)?;
+                for (key, bytes) in &rows {
+                    let job: Job = read(key, bytes)?;
+                    if status.is_none_or(|status| status == job.status) {
+                        left = left.saturating_sub(1);
+                        jobs.insert(job.id.clone(), job);
+                    }
+                }
+                key = rows.last().filter(|_| rows.len() == chunk).map(|(key, _)| key.clone());
+                if key.is_none() {
+                    break;
+                }
             }
         }
         Ok(jobs.into_values().take(limit).collect())

@@ -120,47 +120,33 @@ fn kept(answer: &Answer) -> Result<Rendered, Problem> {
 pub(super) struct Listing {
     limit: usize,
     after: Option<JobId>,
-    chosen: Chosen,
-}
-
-/// Which batches are meant, and in which order they come.
-enum Chosen {
-    /// All, or those of a status: newest first.
-    By(Option<Status>),
-    /// Those whose ids begin so: by id.
-    Named(JobId),
+    status: Option<Status>,
+    /// Those whose ids begin so, by id; else all, newest first.
+    prefix: Option<JobId>,
 }
 
 impl FromQuery for Listing {
     fn take(query: &mut Query) -> Result<Self, Problem> {
-        let limit = query.limit(20, 100)?;
-        let after = query.batch("after")?;
-        let status = query.word("status", &Status::ALL.map(Status::as_str), |name| Status::parse(name).ok())?;
-        let chosen = match (query.prefix("prefix")?, status) {
-            (None, status) => Chosen::By(status),
-            (Some(prefix), None) => Chosen::Named(prefix),
-            (Some(_), Some(_)) => {
-                let message = "Batches are listed by 'prefix' or by 'status', not by both";
-                return Err(Problem::invalid("prefix", "invalid_parameter", message));
-            }
-        };
-        Ok(Self { limit, after, chosen })
+        Ok(Self {
+            limit: query.limit(20, 100)?,
+            after: query.batch("after")?,
+            status: query.word("status", &Status::ALL.map(Status::as_str), |name| Status::parse(name).ok())?,
+            prefix: query.prefix("prefix")?,
+        })
     }
 }
 
 /// `GET /v1/batches`
 pub(super) async fn list(
     State(app): State<Shared>,
-    Params(Listing { limit, after, chosen }): Params<Listing>,
+    Params(Listing { limit, after, status, prefix }): Params<Listing>,
 ) -> Result<Json<Page<BatchObject>>, Problem> {
     let read = blocking(&app, move |app| {
         let views = app.handle.views();
-        let status = match chosen {
-            Chosen::By(status) => status,
-            Chosen::Named(prefix) => {
-                return views.jobs_named(prefix.as_str(), after.as_ref(), limit + 1).map_err(Problem::storage);
-            }
-        };
+        if let Some(prefix) = prefix {
+            let jobs = views.jobs_named(prefix.as_str(), status, after.as_ref(), limit + 1);
+            return jobs.map_err(Problem::storage);
+        }
         let before = match after {
             None => None,
             Some(id) => {

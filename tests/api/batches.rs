@@ -251,7 +251,9 @@ fn batches_are_found_by_the_beginning_of_their_ids() {
     assert_eq!(found("prefix=c"), (ids(&[]), false));
     api.get("/v1/batches?prefix=").expect_problem(422, "invalid_parameter", "prefix");
     api.get("/v1/batches?prefix=a%2F").expect_problem(422, "invalid_parameter", "prefix");
-    api.get("/v1/batches?prefix=a&status=failed").expect_problem(422, "invalid_parameter", "prefix");
+    assert_eq!(found("prefix=a&status=failed"), (ids(&["a-1"]), false));
+    assert_eq!(found("prefix=a-&status=in_progress&after=a-1"), (ids(&["a-10"]), false));
+    assert_eq!(found("prefix=a-&status=expired"), (ids(&[]), false));
 }
 
 #[test]

@@ -192,8 +192,9 @@ fn jobs_of(state: &State, status: Option<Status>) -> Vec<Job> {
     jobs
 }
 
-fn jobs_named(state: &State, prefix: &str) -> Vec<Job> {
-    let mut jobs: Vec<_> = state.jobs().filter(|job| job.id.as_str().starts_with(prefix)).cloned().collect();
+fn jobs_named(state: &State, prefix: &str, status: Option<Status>) -> Vec<Job> {
+    let mut jobs = jobs_of(state, status);
+    jobs.retain(|job| job.id.as_str().starts_with(prefix));
     jobs.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     jobs
 }
@@ -280,16 +281,20 @@ fn check(world: &World, limits: &[usize], part: usize) {
             let all = walk(limit, |job: &Job| job.registered, |before| views.jobs(status, before, limit));
             assert_eq!(all, jobs_of(state, status), "{status:?} by {limit}");
         }
-        for prefix in ["j", "j1", "fa", "far", "k", "J"] {
+        let statuses = Status::ALL.map(Some).into_iter().chain([None]);
+        for (prefix, status) in ["j", "j1", "fa", "far", "k", "J"]
+            .iter()
+            .flat_map(|prefix| statuses.clone().map(move |status| (prefix, status)))
+        {
             let (mut all, mut after) = (Vec::new(), None);
             loop {
-                let page = views.jobs_named(prefix, after.as_ref(), limit).unwrap();
+                let page = views.jobs_named(prefix, status, after.as_ref(), limit).unwrap();
                 assert!(page.len() <= limit);
                 let Some(last) = page.last() else { break };
                 after = Some(last.id.clone());
                 all.extend(page);
             }
-            assert_eq!(all, jobs_named(state, prefix), "{prefix} by {limit}");
+            assert_eq!(all, jobs_named(state, prefix, status), "{prefix} {status:?} by {limit}");
         }
         for filter in delivery_filters() {
             let at = |delivery: &Delivery| delivery.scheduled;
@@ -457,8 +462,8 @@ fn lists() -> Vec<List> {
     };
     lists.push(List {
         name: "jobs named j…".into(),
-        read: Box::new(move |views| views.jobs_named("j", None, 100).map(newest_first)),
-        model: Box::new(move |state| newest_first(jobs_named(state, "j"))),
+        read: Box::new(move |views| views.jobs_named("j", None, None, 100).map(newest_first)),
+        model: Box::new(move |state| newest_first(jobs_named(state, "j", None))),
     });
     let few = |filter: &DeliveryFilter| {
         let kinds = [None, Some(EventKind::Completed), Some(EventKind::Progress)];

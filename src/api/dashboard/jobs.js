@@ -14,9 +14,8 @@ export const jobs = {
 
   async load({ query: { prefix, status, after } }, signal) {
     if (prefix && !ID.test(prefix)) return { page: { data: [], has_more: false }, isNoId: true };
-    const chosen = prefix ? { prefix } : { status };
     const [page, delivery] = await Promise.all([
-      get(`v1/batches${query({ ...chosen, after, limit: PAGE })}`, signal),
+      get(`v1/batches${query({ prefix, status, after, limit: PAGE })}`, signal),
       DELIVERY.test(prefix ?? "") ? get(`v1/webhooks/deliveries/${prefix}`, signal).catch(unlessMissing) : null,
     ]);
     return { page, delivery };
@@ -29,9 +28,9 @@ export const jobs = {
       h("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
         h("label", null, "Id begins with",
           h("input", { type: "search", name: "prefix", value: prefix ?? "", autocomplete: "off", spellcheck: "false", maxlength: 64,
-            placeholder: "a job's id, or a delivery's", "data-shortcut": "/", oninput: (event) => go("jobs", { prefix: event.target.value.trim() }, true) })),
+            placeholder: "a job's id, or a delivery's", "data-shortcut": "/", oninput: (event) => go("jobs", { prefix: event.target.value.trim(), status }, true) })),
         h("label", null, "Status",
-          h("select", { name: "status", disabled: Boolean(prefix), onchange: (event) => go("jobs", { status: event.target.value }) },
+          h("select", { name: "status", onchange: (event) => go("jobs", { prefix, status: event.target.value }) },
             h("option", { value: "" }, "all"),
             STATUSES.map((each) => h("option", { value: each, selected: each === status }, each.replace("_", " ")))))),
       delivery && h("p", { class: "card" }, "The delivery ", h("span", { class: "id" }, delivery.id), " belongs to job ", jobLink(delivery.batch_id), "."),
@@ -72,8 +71,8 @@ function webhook({ webhook_url: url, webhook_status: status, webhook_attempts: a
 
 function empty({ prefix, status, after, isNoId }) {
   if (isNoId) return h("p", { class: "card empty" }, "No id begins like that: ids consist of letters, digits, “-” and “_”.");
-  if (prefix) return h("p", { class: "card empty" }, "No job's id begins with “", prefix, "”. Case matters.");
   if (after) return h("p", { class: "card empty" }, "That was the last page.");
+  if (prefix) return h("p", { class: "card empty" }, `No job${status ? ` that is ${status.replace("_", " ")}` : ""} has an id that begins with “${prefix}”. Case matters.`);
   if (status) return h("p", { class: "card empty" }, `No job is ${status.replace("_", " ")}.`);
   return h("p", { class: "card empty" }, "No job was registered yet. The ", h("a", { href: "#/" }, "overview"), " says how to register one.");
 }
