@@ -30,6 +30,7 @@ mod batches;
 mod body;
 mod bulk;
 mod connection;
+mod dashboard;
 mod dead_letters;
 mod deliveries;
 mod describe;
@@ -136,6 +137,9 @@ fn routes() -> Routes {
         .on(Method::GET, "/health", "Whether the process lives", probes::health)
         .common(&[500, 503], true)
         .on(Method::GET, "/ready", "Whether requests are taken", probes::ready)
+        .common(&[400, 403, 431, 500], true)
+        .on(Method::GET, "/", "The dashboard", dashboard::page)
+        .on(Method::GET, "/dashboard/{file}", "A file of the dashboard", dashboard::file)
         .common(&[400, 401, 403, 431, 500, 503], false)
         .on(Method::GET, "/metrics", "Metrics for Prometheus", probes::metrics)
         .on(Method::GET, "/openapi.json", "This description", probes::description)
@@ -147,6 +151,7 @@ fn routes() -> Routes {
         .on(Method::GET, "/v1/webhooks/dead-letter", "Lists dead letters, newest first", dead_letters::list)
         .on(Method::GET, dead_letter, "A dead letter with its payload and all of its attempts", dead_letters::show)
         .on(Method::GET, "/v1/webhooks/stats", "How each destination does", stats::show)
+        .on(Method::GET, "/v1/webhooks/stats/minutes", "How deliveries went, minute by minute", stats::minutes)
         .common(&[400, 401, 403, 410, 431, 500, 503], false)
         .on(Method::GET, "/v1/log", "The events themselves, in commit order", feed::read)
         .common(&[400, 401, 403, 429, 431, 500, 503], false)

@@ -22,7 +22,7 @@ use crate::domain::time::Timestamp;
 mod latencies;
 mod stats;
 
-pub use stats::{HostStats, REACH, Stats, WindowStats};
+pub use stats::{HostStats, HourStats, REACH, Stats, WindowStats};
 
 /// From a quarter of a millisecond, which a sync takes on a good disk, to a minute.
 const COMMIT_SECONDS: [f64; 12] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
@@ -236,6 +236,12 @@ impl Meter {
         // One after another: the engine's thread, which counts, waits for one of them at most.
         let hosts = names.iter().filter_map(|name| self.stats.lock().host(name, now));
         (hosts.collect(), is_complete)
+    }
+
+    /// The hour before `now`, at all destinations together.
+    #[must_use]
+    pub fn hour(&self, now: Timestamp) -> HourStats {
+        self.stats.lock().hour(now)
     }
 }
 

@@ -40,7 +40,7 @@ mod recall;
 mod replies;
 
 pub use crate::engine::{Answer, Confidential, Keep, Rendered, Retried};
-pub use crate::schedule::WaitsFor;
+pub use crate::schedule::{Condition, WaitsFor};
 pub use handle::{Error, Handle, Kept, Reply};
 use handle::{Health, Message};
 use metered::Metered;
@@ -262,7 +262,9 @@ impl EngineThread {
             match self.wait() {
                 Woken::Command(message) => inputs.extend(self.admit(message)),
                 Woken::Ended(ended) => inputs.push(self.outcome(ended)),
-                Woken::Question(question) if self.failed.is_none() => question.answer(&self.engine),
+                Woken::Question(question) if self.failed.is_none() => {
+                    question.answer(&self.engine, self.clock.now());
+                }
                 // The state is ahead of the log: nobody is to be told of it.
                 Woken::Question(question) => drop(question),
                 Woken::Time => {}

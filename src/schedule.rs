@@ -22,8 +22,10 @@ use crate::domain::retry::Sign;
 use crate::domain::time::Timestamp;
 use pace::{Pace, Start};
 
+mod condition;
 mod pace;
 
+pub use condition::Condition;
 pub use pace::{Pacing, Rate};
 
 /// Lanes that are kept before those are let go of which there is nothing to remember.
@@ -112,12 +114,16 @@ impl Queue {
 
     fn is_idle(&self) -> bool {
         let is_empty = self.ready.is_empty() && self.urgent.is_empty();
-        is_empty && self.in_flight == 0 && !self.has_turn && self.rests_until.is_none()
+        is_empty && self.waiting == 0 && self.in_flight == 0 && !self.has_turn && self.rests_until.is_none()
     }
 }
 
+/// All that goes to one destination.
 #[derive(Debug, Default)]
 struct Queue {
+    authority: Box<str>,
+    /// How many of its deliveries are not due yet.
+    waiting: usize,
     /// Those that somebody waits for: they go first, and pay no heed to pause and rate.
     urgent: VecDeque<DeliveryId>,
     ready: VecDeque<DeliveryId>,
@@ -165,18 +171,24 @@ impl Schedule {
         self.remove(delivery);
         let lane = lane(authority);
         self.entries.insert(delivery, Entry { lane, place });
+        let queue = self.queue(lane, authority);
         if let Place::Waiting(due, _) = place {
+            queue.waiting += 1;
             self.waiting.insert((due, delivery));
         } else {
-            self.lanes.entry(lane).or_default().urgent.push_back(delivery);
+            queue.urgent.push_back(delivery);
             self.offer_turn_anew(lane);
         }
+    }
+
+    fn queue(&mut self, lane: Lane, authority: &str) -> &mut Queue {
+        self.lanes.entry(lane).or_insert_with(|| Queue { authority: authority.into(), ..Queue::default() })
     }
 
     /// Limits how fast a destination is served.
     pub fn limit(&mut self, authority: &str, rate: Rate) {
         let lane = lane(authority);
-        self.lanes.entry(lane).or_default().pace.limit(rate);
+        self.queue(lane, authority).pace.limit(rate);
         self.offer_turn_anew(lane);
     }
 
@@ -220,17 +232,18 @@ impl Schedule {
     /// Forgets a delivery.
     pub fn remove(&mut self, delivery: DeliveryId) {
         let Some(entry) = self.entries.remove(&delivery) else { return };
+        let Some(queue) = self.lanes.get_mut(&entry.lane) else { return };
         match entry.place {
             Place::Waiting(due, _) => {
+                queue.waiting -= 1;
                 self.waiting.remove(&(due, delivery));
             }
             // It stays in its lane's queue and is passed over at its turn: looking for it would take time in the length of
             // the queue.
             Place::Ready(_) | Place::Urgent => self.tidy(entry.lane),
             Place::InFlight => {
-                self.in_flight -= 1;
-                let queue = self.lanes.entry(entry.lane).or_default();
                 queue.in_flight -= 1;
+                self.in_flight -= 1;
             }
         }
         self.offer_turn(entry.lane);
@@ -309,7 +322,9 @@ impl Schedule {
             let Some(entry) = self.entries.get_mut(&delivery) else { continue };
             entry.place = Place::Ready(due);
             let lane = entry.lane;
-            self.lanes.entry(lane).or_default().ready.push_back(delivery);
+            let Some(queue) = self.lanes.get_mut(&lane) else { continue };
+            queue.waiting -= 1;
+            queue.ready.push_back(delivery);
             self.offer_turn(lane);
         }
         if self.lanes.len() > self.most_lanes {
@@ -326,7 +341,7 @@ impl Schedule {
             return;
         }
         if queue.ready.is_empty() && queue.urgent.is_empty() {
-            if queue.in_flight == 0 && queue.pace.is_forgettable(self.now) {
+            if queue.waiting == 0 && queue.in_flight == 0 && queue.pace.is_forgettable(self.now) {
                 self.lanes.remove(&lane);
             }
             return;

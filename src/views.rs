@@ -24,6 +24,8 @@
 //! | `e` time, idempotency key | nothing: when that answer was kept |
 //! | `m` name | what is to be known of the store itself |
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 
 use crate::domain::delivery::{DeadLetter, Delivery, DeliveryStatus};
@@ -63,6 +65,9 @@ pub fn version_row() -> RowWrite {
 pub fn no_version_row() -> RowWrite {
     rows::remove(VERSION_ROW.to_vec())
 }
+
+/// For each job that is wanted of a status, so many are looked at together.
+const SEARCHED: usize = 4;
 
 /// Which deliveries are meant. What is left out matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,6 +174,41 @@ impl<'a> Views<'a> {
         let job = self.job(id)?.filter(|job| job.registered == at);
         let is_missing = job.is_none() && Places::new(self.reader).newcomer(at)?.is_some();
         if is_missing { Err(missing(format!("the row of batch '{id}'"))) } else { Ok(job) }
+    }
+
+    /// Up to `limit` jobs whose ids begin with `prefix`, by id, after `after`; of that `status` alone, if one is given: then
+    /// it is looked at all whose ids begin so, until there are enough.
+    pub fn jobs_named(
+        &self,
+        prefix: &str,
+        status: Option<Status>,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> Result<Vec<Job>, LogError> {
+        let chunk = if status.is_none() { limit } else { limit.saturating_mul(SEARCHED) };
+        let mut jobs = BTreeMap::new();
+        // A job moves from the first place to the second when it ends, and never back: looked at in this order, none is
+        // missed.
+        let places = [("a", after.map(rows::active_key), false), ("j", after.map(rows::job_key), true)];
+        for (place, mut key, has_ended) in places {
+            let prefix = [place, prefix].concat();
+            let mut left = if status.is_none_or(|status| status.is_terminal() == has_ended) { limit } else { 0 };
+            while left > 0 {
+                let rows = self.reader.rows(prefix.as_bytes(), Order::Ascending, key.as_deref(), chunk)?;
+                for (key, bytes) in &rows {
+                    let job: Job = read(key, bytes)?;
+                    if status.is_none_or(|status| status == job.status) {
+                        left = left.saturating_sub(1);
+                        jobs.insert(job.id.clone(), job);
+                    }
+                }
+                key = rows.last().filter(|_| rows.len() == chunk).map(|(key, _)| key.clone());
+                if key.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(jobs.into_values().take(limit).collect())
     }
 
     /// Up to `limit` deliveries that were scheduled before position `before`, newest first, as `filter` wants them.

@@ -147,6 +147,8 @@ pub(super) struct Listing {
     limit: usize,
     after: Option<JobId>,
     status: Option<Status>,
+    /// Those whose ids begin so, by id; else all, newest first.
+    prefix: Option<JobId>,
 }
 
 impl FromQuery for Listing {
@@ -155,6 +157,7 @@ impl FromQuery for Listing {
             limit: query.limit(20, 100)?,
             after: query.batch("after")?,
             status: query.word("status", &Status::ALL.map(Status::as_str), |name| Status::parse(name).ok())?,
+            prefix: query.prefix("prefix")?,
         })
     }
 }
@@ -162,10 +165,14 @@ impl FromQuery for Listing {
 /// `GET /v1/batches`
 pub(super) async fn list(
     State(app): State<Shared>,
-    Params(Listing { limit, after, status }): Params<Listing>,
+    Params(Listing { limit, after, status, prefix }): Params<Listing>,
 ) -> Result<Json<Page<BatchObject>>, Problem> {
     let read = blocking(&app, move |app| {
         let views = app.handle.views();
+        if let Some(prefix) = prefix {
+            let jobs = views.jobs_named(prefix.as_str(), status, after.as_ref(), limit + 1);
+            return jobs.map_err(Problem::storage);
+        }
         let before = match after {
             None => None,
             Some(id) => {

@@ -58,6 +58,11 @@ impl Operation<'_> {
         self.answers.insert(status, json!({"description": description, "content": content}));
     }
 
+    /// Says an answer that is a status alone.
+    pub(super) fn nothing(&mut self, status: u16, description: &str) {
+        self.answers.insert(status, json!({"description": description}));
+    }
+
     /// Says which problems there may be.
     pub(super) fn problems(&mut self, statuses: &[u16]) {
         for status in statuses {

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
-use super::{Keys, Shared};
+use super::{Keys, Shared, dashboard};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -79,7 +79,8 @@ async fn caught(handler: impl Future<Output = Response>) -> Response {
 }
 
 /// Lets in whoever may ask: with API keys, whoever presents one of them. Without any that is everybody who can reach the
-/// loopback address, but no web page that had its own name resolve to it. Whether the server lives, anybody may ask.
+/// loopback address, but no web page that had its own name resolve to it. Whether the server lives, anybody may ask. With
+/// keys the dashboard's own files are open, too: it is where a person gives one.
 pub(super) async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
     if matches!(request.uri().path(), "/health" | "/ready") {
         return next.run(request).await;
@@ -93,6 +94,9 @@ pub(super) async fn guard(State(app): State<Shared>, request: Request, next: Nex
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         };
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD) && dashboard::has(request.uri().path()) {
+        return next.run(request).await;
     }
     match presented(request.headers(), keys) {
         Presented::Key => next.run(request).await,

@@ -130,8 +130,17 @@ impl Query {
 
     /// A batch.
     pub(super) fn batch(&mut self, name: &'static str) -> Result<Option<JobId>, Problem> {
+        self.id(name, "the id of a batch")
+    }
+
+    /// The beginning of batches' ids.
+    pub(super) fn prefix(&mut self, name: &'static str) -> Result<Option<JobId>, Problem> {
+        self.id(name, "the beginning of a batch's id, 1 to 64 characters out of A-Z, a-z, 0-9, '_' and '-'")
+    }
+
+    fn id(&mut self, name: &'static str, expected: &str) -> Result<Option<JobId>, Problem> {
         let schema = json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"});
-        self.parsed(name, "the id of a batch", schema, |id| JobId::new(id).ok())
+        self.parsed(name, expected, schema, |id| JobId::new(id).ok())
     }
 
     /// A point in time.

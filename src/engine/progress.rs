@@ -9,7 +9,7 @@ use crate::domain::delivery::Delivery;
 use crate::domain::id::{DeliveryId, JobId};
 use crate::domain::time::Timestamp;
 use crate::domain::webhook::{EventKind, authority};
-use crate::schedule::WaitsFor;
+use crate::schedule::{Condition, WaitsFor};
 
 /// How many beginnings are remembered: as many as there are in some seconds, and two megabytes. Beyond that the oldest
 /// are forgotten, and what they held back goes out earlier.
@@ -81,5 +81,11 @@ impl Engine {
     #[must_use]
     pub fn waits_for(&self, delivery: DeliveryId) -> Option<WaitsFor> {
         self.schedule.waits_for(delivery)
+    }
+
+    /// How up to `limit` destinations stand: those first of which there is the most to tell.
+    #[must_use]
+    pub fn conditions(&self, now: Timestamp, limit: usize) -> Vec<Condition> {
+        self.schedule.conditions(now, limit)
     }
 }

@@ -1,4 +1,5 @@
-//! How each destination does: deliveries, attempts and latencies of the last hour and the last day.
+//! How each destination does: deliveries, attempts and latencies of the last hour and the last day; and of all destinations
+//! together, minute by minute.
 //!
 //! Time is cut into slots, five minutes long for the hour and one hour long for the day; a window is the slot of the
 //! moment and as many before it as it takes. What is observed goes into the slot of its own time, so it may come in any
@@ -19,6 +20,7 @@ const OTHERS: &str = "(others)";
 
 const HOUR: Window = Window { slot: Duration::from_mins(5), slots: 12 };
 const DAY: Window = Window { slot: Duration::from_hours(1), slots: 24 };
+const MINUTES: Window = Window { slot: Duration::from_mins(1), slots: 60 };
 
 /// How far back the statistics go.
 pub const REACH: Duration = Duration::from_hours(24);
@@ -32,6 +34,11 @@ struct Window {
 impl Window {
     fn number(self, at: Timestamp) -> u64 {
         u64::try_from(at.as_millis()).unwrap_or(0) / u64::try_from(self.slot.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When a slot begins.
+    fn start(self, number: u64) -> Timestamp {
+        Timestamp::default().plus(self.slot.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX)))
     }
 }
 
@@ -78,8 +85,8 @@ struct Host {
     day: Vec<(u64, Tally)>,
 }
 
-/// What happened at a destination within a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happened within a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowStats {
     /// Deliveries that the receiver took.
     pub delivered: u64,
@@ -108,10 +115,22 @@ pub struct HostStats {
     pub day: WindowStats,
 }
 
+/// The last hour at all destinations together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HourStats {
+    /// When each of its minutes began, oldest first, and what happened in it; the last one is not over.
+    pub minutes: Vec<(Timestamp, WindowStats)>,
+    /// What happened in all of them.
+    pub all: WindowStats,
+    /// Whether everything is in it, also what an earlier process recorded.
+    pub is_complete: bool,
+}
+
 /// The statistics of all destinations.
 #[derive(Debug, Default)]
 pub struct Stats {
     hosts: HashMap<String, Host>,
+    minutes: Vec<(u64, Tally)>,
     /// The slot of the day in which room was last made.
     made_room: u64,
     complete: bool,
@@ -133,6 +152,7 @@ impl Stats {
         };
         note(&mut host.hour, HOUR, *at, *what);
         note(&mut host.day, DAY, *at, *what);
+        note(&mut self.minutes, MINUTES, *at, *what);
     }
 
     /// Everything of the last day was taken in.
@@ -159,11 +179,26 @@ impl Stats {
     pub fn host(&self, name: &str, now: Timestamp) -> Option<HostStats> {
         stats(name, self.hosts.get(name)?, now)
     }
+
+    /// The hour before `now`, at all destinations together.
+    #[must_use]
+    pub fn hour(&self, now: Timestamp) -> HourStats {
+        let newest = MINUTES.number(now);
+        let mut all = Tally::default();
+        let mut minute = |number| {
+            let tally = self.minutes.iter().find(|(slot, _)| *slot == number).map(|(_, tally)| tally);
+            tally.inspect(|tally| all.merge(tally));
+            (MINUTES.start(number), tally.map(summary).unwrap_or_default())
+        };
+        let minutes = ((newest + 1).saturating_sub(MINUTES.slots)..=newest).map(&mut minute).collect();
+        HourStats { minutes, all: summary(&all), is_complete: self.complete }
+    }
 }
 
 fn note(slots: &mut Vec<(u64, Tally)>, window: Window, at: Timestamp, what: Observed) {
     let number = window.number(at);
-    if let Some((_, tally)) = slots.iter_mut().find(|(slot, _)| *slot == number) {
+    // Newest last, which is nearly always the one.
+    if let Some((_, tally)) = slots.iter_mut().rev().find(|(slot, _)| *slot == number) {
         tally.observe(what);
         return;
     }
@@ -251,6 +286,31 @@ mod tests {
             stats.observe(observation);
         }
         assert_eq!(stats.hosts(later), []);
+    }
+
+    #[test]
+    fn minutes_tell_of_all_destinations_in_whatever_order_it_came() {
+        let mut all =
+            vec![seen("a", 59, attempt(true, 8)), seen("b", 61, attempt(false, 9)), seen("b", 61, Observed::Dead)];
+        all.extend((0..600).map(|minute| seen("c", minute * 60, Observed::Delivered { after: None })));
+        all.reverse();
+        let mut stats = Stats::default();
+        for observation in &all {
+            stats.observe(observation);
+        }
+        let hour = stats.hour(START.plus(Duration::from_mins(59)));
+        assert_eq!((hour.minutes.len(), hour.all), (60, WindowStats::default()), "they are of another hour by now");
+        let HourStats { minutes, all: whole, .. } = stats.hour(START.plus(Duration::from_mins(605)));
+        assert_eq!((minutes.len(), minutes[59].0), (60, START.plus(Duration::from_mins(605))));
+        assert_eq!((whole.delivered, minutes[53].1.delivered, minutes[54].1.delivered), (54, 1, 0));
+        let mut stats = Stats::default();
+        for observation in all.iter().filter(|observation| observation.host != "c").rev() {
+            stats.observe(observation);
+        }
+        let HourStats { minutes, all: whole, .. } = stats.hour(START.plus(Duration::from_secs(70)));
+        let told = |minute: usize| (minutes[minute].1.attempts, minutes[minute].1.dead, minutes[minute].1.p99);
+        assert_eq!((told(57), told(58), told(59)), ((0, 0, None), (1, 0, Some(8)), (1, 1, Some(9))));
+        assert_eq!((minutes[58].0, whole.attempts, whole.p50, whole.p99), (START, 2, Some(8), Some(9)));
     }
 
     #[test]

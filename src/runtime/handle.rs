@@ -18,6 +18,7 @@ use crate::domain::rejection::Rejection;
 use crate::engine::{Answer, Confidential, Keep, Retried, When};
 use crate::log::LogReader;
 use crate::meter::Meter;
+use crate::schedule::Condition;
 use crate::signature::Secret;
 use crate::views::Views;
 
@@ -230,7 +231,14 @@ impl Handle {
     ///
     /// The answer comes between two steps of the engine, and a step takes as long as the disk does: put a bound on the wait.
     pub fn waits(&self, deliveries: Vec<DeliveryId>) -> impl Future<Output = Waits> + use<> {
-        question::ask(self.questions.clone(), deliveries)
+        let asked = question::ask(self.questions.clone(), |reply| Question::Waits(deliveries, reply));
+        async { asked.await.unwrap_or_default() }
+    }
+
+    /// How up to `limit` destinations stand, those first of which there is the most to tell; `None` when the engine has ended
+    /// or too many ask. Put a bound on the wait, as for [`waits`](Self::waits).
+    pub fn conditions(&self, limit: usize) -> impl Future<Output = Option<Vec<Condition>>> + use<> {
+        question::ask(self.questions.clone(), move |reply| Question::Conditions(limit, reply))
     }
 
     /// Whether commands are taken.

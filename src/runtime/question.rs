@@ -1,5 +1,5 @@
-//! What the engine's thread is asked beside commands: what deliveries wait for. Nothing is recorded for an answer, and
-//! nobody depends on one, so questions have a way of their own and take no command's place.
+//! What the engine's thread is asked beside commands: what deliveries wait for, how destinations stand. Nothing is recorded
+//! for an answer, and nobody depends on one, so questions have a way of their own and take no command's place.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
 use crate::domain::id::DeliveryId;
+use crate::domain::time::Timestamp;
 use crate::engine::Engine;
-use crate::schedule::WaitsFor;
+use crate::schedule::{Condition, WaitsFor};
 
 /// Questions that have not been read yet, at most: the engine reads one between two steps, so this is a moment's work.
 const QUESTIONS: usize = 64;
@@ -16,18 +17,26 @@ const QUESTIONS: usize = 64;
 /// What each of some deliveries waits for; one that waits for nothing is not in it.
 pub type Waits = HashMap<DeliveryId, WaitsFor>;
 
-/// What do these deliveries wait for?
-pub(super) struct Question {
-    deliveries: Vec<DeliveryId>,
-    reply: oneshot::Sender<Waits>,
+/// A question, and the way of its answer.
+pub(super) enum Question {
+    /// What do these deliveries wait for?
+    Waits(Vec<DeliveryId>, oneshot::Sender<Waits>),
+    /// How do destinations stand, so many of them at most?
+    Conditions(usize, oneshot::Sender<Vec<Condition>>),
 }
 
 impl Question {
     /// Answers it; whoever asked may have gone.
-    pub(super) fn answer(self, engine: &Engine) {
-        if !self.reply.is_closed() {
-            let waits = self.deliveries.iter().filter_map(|id| Some((*id, engine.waits_for(*id)?))).collect();
-            let _ = self.reply.send(waits);
+    pub(super) fn answer(self, engine: &Engine, now: Timestamp) {
+        match self {
+            Self::Waits(deliveries, reply) if !reply.is_closed() => {
+                let waits = deliveries.iter().filter_map(|id| Some((*id, engine.waits_for(*id)?))).collect();
+                let _ = reply.send(waits);
+            }
+            Self::Conditions(limit, reply) if !reply.is_closed() => {
+                let _ = reply.send(engine.conditions(now, limit));
+            }
+            Self::Waits(..) | Self::Conditions(..) => {}
         }
     }
 }
@@ -38,10 +47,13 @@ pub(super) fn channel() -> (Sender<Question>, Receiver<Question>) {
 }
 
 /// Asks; nothing is known when too many ask, or nobody is there to answer.
-pub(super) async fn ask(questions: Sender<Question>, deliveries: Vec<DeliveryId>) -> Waits {
+pub(super) async fn ask<T>(
+    questions: Sender<Question>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Question,
+) -> Option<T> {
     let (reply, answer) = oneshot::channel();
-    match questions.try_send(Question { deliveries, reply }) {
-        Ok(()) => answer.await.unwrap_or_default(),
-        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Waits::new(),
+    match questions.try_send(question(reply)) {
+        Ok(()) => answer.await.ok(),
+        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => None,
     }
 }

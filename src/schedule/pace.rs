@@ -88,10 +88,10 @@ impl Pace {
     }
 
     pub(super) fn start(&self, in_flight: usize, now: Timestamp, pacing: &Pacing) -> Start {
-        if let Some(until) = self.paused_until.filter(|until| now < *until) {
+        if let Some(until) = self.paused_until(now) {
             return Start::AfterPause(until);
         }
-        if in_flight >= self.recovering.unwrap_or(pacing.slots).min(pacing.slots).max(1) {
+        if in_flight >= self.slots(pacing) {
             return Start::AfterAnother;
         }
         let Some(rate) = self.rate.or(pacing.rate) else { return Start::Now };
@@ -100,6 +100,21 @@ impl Pace {
             (self.full_at - second).div_euclid(1000) + i64::from((self.full_at - second) % 1000 != 0),
         );
         if free <= now { Start::Now } else { Start::AtRate(free) }
+    }
+
+    /// Attempts that it may have in flight at the moment, pause or not.
+    pub(super) fn slots(&self, pacing: &Pacing) -> usize {
+        self.recovering.unwrap_or(pacing.slots).min(pacing.slots).max(1)
+    }
+
+    /// Failures since the last sign of life.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The end of its pause, if there is one.
+    pub(super) fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.paused_until.filter(|until| now < *until)
     }
 
     pub(super) fn started(&mut self, now: Timestamp, pacing: &Pacing) {
@@ -138,7 +153,7 @@ impl Pace {
     }
 
     fn is_paused(&self, now: Timestamp) -> bool {
-        self.paused_until.is_some_and(|until| now < until)
+        self.paused_until(now).is_some()
     }
 
     fn pause(&mut self, pause: Duration, now: Timestamp) {

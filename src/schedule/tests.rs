@@ -392,3 +392,23 @@ fn a_limited_destination_rests_until_its_next_turn() {
     assert_eq!(schedule.next_due(), Some(at(100)));
     assert_eq!(ids(schedule.due(at(100), 9)), [3]);
 }
+
+#[test]
+fn of_many_destinations_those_that_matter_most_are_told_of() {
+    let mut schedule = Schedule::new(Pacing { slots: 4, failures: Some(1), ..Pacing::default() });
+    for (id, authority) in [(1, "c"), (2, "c"), (3, "d"), (4, "b"), (5, "a"), (6, "paused")] {
+        schedule.wait(d(id), authority, at(if id == 5 { 90 } else { 0 }));
+    }
+    schedule.due(at(0), 9);
+    schedule.learn(d(6), Sign::Failing, at(10));
+    schedule.wait(d(6), "paused", at(5_000));
+    let told = |limit| {
+        let conditions = schedule.conditions(at(20), limit);
+        conditions.into_iter().map(|condition| condition.authority).collect::<Vec<_>>()
+    };
+    assert_eq!(told(9), ["paused", "c", "b", "d", "a"]);
+    assert_eq!(told(2), ["paused", "c"]);
+    let paused = &schedule.conditions(at(20), 1)[0];
+    assert_eq!((paused.paused_until, paused.failures, paused.slots, paused.waiting), (Some(at(1_010)), 1, 1, 1));
+    assert_eq!(schedule.conditions(at(1_010), 9).last().map(|last| last.paused_until), Some(None), "it is over");
+}

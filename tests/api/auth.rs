@@ -81,7 +81,9 @@ fn everything_needs_a_key_but_the_probes() {
         get(&api, path, &[]).expect(200);
         get(&api, path, &["Bearer x"]).expect(200);
     }
-    for (path, status) in [("/nowhere", 404), ("/", 404), ("/v1/batches/none", 404), ("/v1/batches/a/cancel", 405)] {
+    for (path, status) in
+        [("/nowhere", 404), ("/dashboard", 404), ("/v1/batches/none", 404), ("/v1/batches/a/cancel", 405)]
+    {
         expect_refusal(&get(&api, path, &[]), "missing_api_key", "Bearer");
         get(&api, path, &[&right]).expect(status);
     }

@@ -230,6 +230,33 @@ fn lists_are_walked_newest_first() {
 }
 
 #[test]
+fn batches_are_found_by_the_beginning_of_their_ids() {
+    let api = Api::start();
+    for (id, status) in
+        [("a-2", "completed"), ("b", "completed"), ("a-10", "in_progress"), ("a-1", "failed"), ("A-1", "failed")]
+    {
+        api.post("/v1/batches", &json!({"id": id, "status": status})).expect(200);
+    }
+    let found = |query: &str| {
+        let page = api.get(&format!("/v1/batches?{query}")).expect(200).body;
+        let ids = page["data"].as_array().unwrap().iter().map(|batch| batch["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), page["has_more"] == true)
+    };
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    assert_eq!(found("prefix=a-"), (ids(&["a-1", "a-10", "a-2"]), false), "by id, finished or not");
+    assert_eq!(found("prefix=a-&limit=2"), (ids(&["a-1", "a-10"]), true));
+    assert_eq!(found("prefix=a-&limit=2&after=a-10"), (ids(&["a-2"]), false));
+    assert_eq!(found("prefix=a-&after=a-11"), (ids(&["a-2"]), false), "after an id that there need not be");
+    assert_eq!(found("prefix=a-1"), (ids(&["a-1", "a-10"]), false));
+    assert_eq!(found("prefix=c"), (ids(&[]), false));
+    api.get("/v1/batches?prefix=").expect_problem(422, "invalid_parameter", "prefix");
+    api.get("/v1/batches?prefix=a%2F").expect_problem(422, "invalid_parameter", "prefix");
+    assert_eq!(found("prefix=a&status=failed"), (ids(&["a-1"]), false));
+    assert_eq!(found("prefix=a-&status=in_progress&after=a-1"), (ids(&["a-10"]), false));
+    assert_eq!(found("prefix=a-&status=expired"), (ids(&[]), false));
+}
+
+#[test]
 fn a_history_is_read_in_pages() {
     let api = Api::start();
     api.post("/v1/batches", &json!({"id": "long"})).expect(200);

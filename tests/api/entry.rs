@@ -15,7 +15,7 @@ use crate::fixture::{Api, PATIENCE};
 #[test]
 fn unknown_paths_and_methods_are_refused() {
     let api = Api::start();
-    for path in ["/", "/v1", "/v1/batches/", "/v2/batches", "/v1/batches/a/b/c"] {
+    for path in ["/dashboard", "/dashboard/x", "/v1", "/v1/batches/", "/v2/batches", "/v1/batches/a/b/c"] {
         api.get(path).expect_problem(404, "not_found", Value::Null);
     }
     for (method, path, allow) in [

@@ -193,6 +193,13 @@ fn jobs_of(state: &State, status: Option<Status>) -> Vec<Job> {
     jobs
 }
 
+fn jobs_named(state: &State, prefix: &str, status: Option<Status>) -> Vec<Job> {
+    let mut jobs = jobs_of(state, status);
+    jobs.retain(|job| job.id.as_str().starts_with(prefix));
+    jobs.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    jobs
+}
+
 fn deliveries_of(state: &State, filter: &DeliveryFilter) -> Vec<Delivery> {
     let wanted = |delivery: &&Delivery| {
         filter.job.as_ref().is_none_or(|job| delivery.job == *job)
@@ -274,6 +281,21 @@ fn check(world: &World, limits: &[usize], part: usize) {
         for status in Status::ALL.map(Some).into_iter().chain([None]) {
             let all = walk(limit, |job: &Job| job.registered, |before| views.jobs(status, before, limit));
             assert_eq!(all, jobs_of(state, status), "{status:?} by {limit}");
+        }
+        let statuses = Status::ALL.map(Some).into_iter().chain([None]);
+        for (prefix, status) in ["j", "j1", "fa", "far", "k", "J"]
+            .iter()
+            .flat_map(|prefix| statuses.clone().map(move |status| (prefix, status)))
+        {
+            let (mut all, mut after) = (Vec::new(), None);
+            loop {
+                let page = views.jobs_named(prefix, status, after.as_ref(), limit).unwrap();
+                assert!(page.len() <= limit);
+                let Some(last) = page.last() else { break };
+                after = Some(last.id.clone());
+                all.extend(page);
+            }
+            assert_eq!(all, jobs_named(state, prefix, status), "{prefix} {status:?} by {limit}");
         }
         for filter in delivery_filters() {
             let at = |delivery: &Delivery| delivery.scheduled;
@@ -442,6 +464,16 @@ fn lists() -> Vec<List> {
             model: Box::new(move |state| number(jobs_of(state, status))),
         });
     }
+    let newest_first = |jobs: Vec<Job>| {
+        let mut numbers: Vec<_> = jobs.iter().map(|job| job.registered.0).collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        numbers
+    };
+    lists.push(List {
+        name: "jobs named j…".into(),
+        read: Box::new(move |views| views.jobs_named("j", None, None, 100).map(newest_first)),
+        model: Box::new(move |state| newest_first(jobs_named(state, "j", None))),
+    });
     let few = |filter: &DeliveryFilter| {
         let kinds = [None, Some(EventKind::Completed), Some(EventKind::Progress)];
         [None, Some(job(3))].contains(&filter.job) && kinds.contains(&filter.kind)

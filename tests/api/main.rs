@@ -5,6 +5,7 @@
 mod auth;
 mod batches;
 mod bulk;
+mod dashboard;
 mod dead_letters;
 mod deliveries;
 mod description;

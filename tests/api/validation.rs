@@ -197,7 +197,7 @@ fn queries_are_checked() {
     let message = answer.expect_problem(422, "unknown_parameter", "afer");
     assert_eq!(
         message,
-        "Unknown query parameter 'afer'. Did you mean 'after'? Allowed parameters: limit, after, status"
+        "Unknown query parameter 'afer'. Did you mean 'after'? Allowed parameters: limit, after, status, prefix"
     );
 }
 

@@ -56,6 +56,43 @@ fn a_destination_that_fails_is_waited_for() {
     api.until(DELIVERIES, |page| page["data"][0]["waiting"] == "destination paused");
 }
 
+/// What is known of the one destination here, as it is now.
+fn now(api: &Api, holds: impl Fn(&Value) -> bool) -> Value {
+    let stats = api.until("/v1/webhooks/stats", |stats| {
+        stats["data"].as_array().is_some_and(|hosts| hosts.len() == 1) && holds(&stats["data"][0]["now"][0])
+    });
+    assert_eq!(stats["data"][0]["host"], "receiver.example");
+    stats["data"][0]["now"][0].clone()
+}
+
+#[test]
+fn how_a_destination_stands_is_seen_before_anything_has_ended_and_while_it_is_paused() {
+    let api = start(|engine| {
+        engine.policy.max_attempts = 2;
+        engine.policy.backoff.base = Duration::from_hours(1);
+        engine.pacing = Pacing { slots: 2, failures: Some(2), ..Pacing::default() };
+    });
+    api.transport.holding(|| {
+        (0..3).for_each(|n| complete(&api, &format!("n{n}")));
+        (0..2).for_each(|_| drop(api.transport.next()));
+        let at_work = now(&api, |now| now["in_flight"] == 2 && now["ready"] == 1);
+        let expected = json!({
+            "destination": "https://receiver.example:443", "in_flight": 2, "ready": 1, "waiting": 0, "slots": 2,
+            "failures": 0, "paused_until": null,
+        });
+        assert_eq!(at_work, expected);
+        let host = &api.get("/v1/webhooks/stats").expect(200).body["data"][0];
+        assert_eq!(host["last_day"]["attempts"], 0, "nothing has ended, and it is there all the same");
+    });
+    let paused = now(&api, |now| now["paused_until"].is_string());
+    assert_eq!((&paused["slots"], paused["in_flight"].as_u64().unwrap() <= 1), (&json!(1), true), "{paused}");
+    assert!(paused["failures"].as_u64().unwrap() >= 2 && paused["waiting"].as_u64().unwrap() >= 2, "{paused}");
+    api.transport.status.store(200, Ordering::SeqCst);
+    complete(&api, "n3");
+    let well = now(&api, |now| now["failures"] == 0);
+    assert!(well["paused_until"].is_null() && well["waiting"].as_u64().unwrap() >= 2, "{well}");
+}
+
 #[test]
 fn a_rate_limit_is_waited_for() {
     let api = start(|engine| engine.pacing.rate = Some(Rate { per_second: 1 }));
@@ -111,6 +148,8 @@ fn an_engine_that_is_busy_or_gone_is_not_waited_for() {
     api.post("/v1/batches", &json!({})).expect_problem(503, "storage_failing", Value::Null);
     let unknown = |page: &Value| page["data"][0]["status"] == "pending" && page["data"][0]["waiting"].is_null();
     assert!(unknown(&api.get(DELIVERIES).expect(200).body), "it is failing");
+    assert_eq!(api.get("/v1/webhooks/stats").expect(200).body["data"][0]["now"], Value::Null);
     api.end_engine();
     assert!(unknown(&api.get(DELIVERIES).expect(200).body), "it has ended");
+    assert_eq!(api.get("/v1/webhooks/stats").expect(200).body["data"][0]["now"], Value::Null);
 }

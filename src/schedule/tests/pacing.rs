@@ -178,6 +178,21 @@ impl Model {
             let could = (0..LANES.len()).find(|lane| self.could(*lane, then));
             assert!(told || could.is_none(), "lane {could:?} could start one in {later} ms, and nobody is woken");
         }
+        let conditions = schedule.conditions(self.now, usize::MAX);
+        for (lane, authority) in LANES.into_iter().enumerate() {
+            let told = conditions.iter().find(|condition| condition.authority == authority);
+            let count =
+                |is: fn(&Stands) -> bool| self.table.values().filter(|(of, stands)| *of == lane && is(stands)).count();
+            let expected = (
+                count(|stands| matches!(stands, Stands::Waiting(_))),
+                count(|stands| matches!(stands, Stands::Ready | Stands::Urgent)),
+                count(|stands| *stands == Stands::InFlight),
+                self.paces[lane].paused_until(self.now),
+            );
+            let told =
+                told.map_or((0, 0, 0, None), |told| (told.waiting, told.ready, told.in_flight, told.paused_until));
+            assert_eq!(told, expected, "{authority}");
+        }
         for id in self.table.keys() {
             let waits = schedule.waits_for(d(*id));
             assert_eq!(waits.is_none(), self.table[id].1 == Stands::InFlight);
