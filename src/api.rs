@@ -58,6 +58,8 @@ mod webhook;
 mod wire;
 
 pub use destinations::Destinations;
+#[cfg(feature = "cli")]
+pub(crate) use events::EventObject;
 pub use keys::{InvalidKey, Keys};
 pub use server::serve;
 
