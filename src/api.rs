@@ -23,6 +23,7 @@ use crate::runtime::Handle;
 use describe::Routes;
 use once::UnderWay;
 use problem::Problem;
+use refusals::Refusals;
 
 mod answer;
 mod attempts;
@@ -48,6 +49,7 @@ mod path;
 mod probes;
 mod problem;
 mod query;
+mod refusals;
 mod registration;
 mod schema;
 mod seats;
@@ -118,13 +120,15 @@ struct App {
     /// there is.
     stopping: watch::Receiver<bool>,
     under_way: UnderWay,
+    refusals: Refusals,
     /// The description of the API, once it was made.
     description: OnceLock<Bytes>,
 }
 
 impl App {
     fn new(handle: Handle, options: ApiOptions, stopping: watch::Receiver<bool>) -> Self {
-        Self { handle, options, stopping, under_way: UnderWay::default(), description: OnceLock::new() }
+        let (under_way, refusals, description) = Default::default();
+        Self { handle, options, stopping, under_way, refusals, description }
     }
 }
 

@@ -18,8 +18,8 @@ pub(super) fn start(logs: &Logs) {
     panic::set_hook(Box::new(|panicked| {
         let thread = std::thread::current();
         let at = panicked.location().map(ToString::to_string);
-        let why = panicked.payload_as_str().unwrap_or("it does not say");
-        tracing::error!(thread = thread.name(), at, why, "a fault of this program");
+        let error = panicked.payload_as_str().unwrap_or("it does not say");
+        tracing::error!(thread = thread.name(), at, error, "a fault of this program");
     }));
 }
 
