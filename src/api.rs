@@ -23,6 +23,7 @@ use crate::runtime::Handle;
 use describe::Routes;
 use once::UnderWay;
 use problem::Problem;
+use refusals::Refusals;
 
 mod answer;
 mod attempts;
@@ -49,6 +50,7 @@ mod path;
 mod probes;
 mod problem;
 mod query;
+mod refusals;
 mod registration;
 mod schema;
 mod seats;
@@ -59,6 +61,8 @@ mod webhook;
 mod wire;
 
 pub use destinations::Destinations;
+#[cfg(feature = "cli")]
+pub(crate) use events::EventObject;
 pub use keys::{InvalidKey, Keys};
 pub use server::serve;
 
@@ -117,13 +121,15 @@ struct App {
     /// there is.
     stopping: watch::Receiver<bool>,
     under_way: UnderWay,
+    refusals: Refusals,
     /// The description of the API, once it was made.
     description: OnceLock<Bytes>,
 }
 
 impl App {
     fn new(handle: Handle, options: ApiOptions, stopping: watch::Receiver<bool>) -> Self {
-        Self { handle, options, stopping, under_way: UnderWay::default(), description: OnceLock::new() }
+        let (under_way, refusals, description) = Default::default();
+        Self { handle, options, stopping, under_way, refusals, description }
     }
 }
 

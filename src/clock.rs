@@ -39,6 +39,12 @@ impl Stopwatch {
     pub fn elapsed(&self) -> std::time::Duration {
         self.0.elapsed()
     }
+
+    /// The same in whole milliseconds.
+    #[must_use]
+    pub fn elapsed_millis(&self) -> u64 {
+        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 /// Waits for so long: for another process letting go of a file lock, which can't be waited for otherwise, and for a

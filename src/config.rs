@@ -26,7 +26,10 @@ pub(crate) use layers::Source;
 pub(crate) use options::{Given, Hidden, Options};
 
 use layers::Layers;
-use values::{Parsed, Shown, address, duration, durations, number, path, retention, seconds, size, text, truth};
+use values::{
+    Parsed, Shown, address, duration, durations, log_format, log_level, number, path, retention, seconds, server, size,
+    text, truth,
+};
 
 /// What a secret is shown as.
 const MASK: &str = "********";
@@ -100,10 +103,34 @@ pub(crate) struct Config {
     pub(crate) retention: Option<Duration>,
     /// How long what is in flight may take to end at shutdown.
     pub(crate) shutdown_grace: Duration,
+    /// What is logged, and how.
+    pub(crate) logs: Logs,
+    /// The server that other commands ask.
+    pub(crate) server: String,
+    /// What they present.
+    pub(crate) api_key: Option<Hidden>,
     /// The same, as it is written and with where it is from, in the order above. Secrets are masked.
     pub(crate) lines: Vec<Line>,
     /// What is allowed, and probably not meant.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Logs {
+    /// Levels, in all or of modules.
+    pub(crate) level: String,
+    /// The form of a line.
+    pub(crate) format: LogFormat,
+}
+
+/// The form of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For a person.
+    Text,
+    /// One object a line.
+    Json,
 }
 
 /// A setting as it is shown.
@@ -128,7 +155,8 @@ impl Config {
         flags: Options,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let mut config = Self::of(Layers::read(flags, environment)?)?;
+        let dev = flags.dev;
+        let mut config = Self { dev, ..Self::of(Layers::read(flags, environment)?)? };
         config.count_attempts();
         if config.webhook_secret.is_none() && config.webhook_secret_previous.is_some() {
             let why = "there is no webhook_secret that took its place".to_owned();
@@ -154,13 +182,14 @@ impl Config {
         let millis = Duration::from_millis;
         let secs = Duration::from_secs;
         let hour = Duration::from_hours(1);
-        let patience = secs(1)..=hour;
+        let patience = || duration(secs(1)..=hour);
+        let span = || duration(Duration::ZERO..=hour);
         let mut values = Values { layers, lines: Vec::new() };
         let read = &mut values;
         Ok(Self {
             data_dir: read.one("data_dir", |o| o.data_dir.as_ref(), "./hookledger-data", path)?,
             listen: read.one("listen", |o| o.listen.as_ref(), "127.0.0.1:4080", address)?,
-            dev: read.one("dev", |o| o.dev.as_ref(), "false", truth)?,
+            dev: false,
             api_keys: read.api_keys()?,
             webhook_secret: read.webhook_secret()?,
             webhook_secret_previous: read.webhook_secret_previous()?,
@@ -180,27 +209,12 @@ impl Config {
             per_destination: read.one("per_destination", |o| o.per_destination.as_ref(), "32", number(1..=2048))?,
             rate_limit: read.one("rate_limit", |o| o.rate_limit.as_ref(), "0", number(0..=1000))?,
             pause_after: read.one("pause_after", |o| o.pause_after.as_ref(), "10", number(0..=1000))?,
-            longest_pause: read.one("longest_pause", |o| o.longest_pause.as_ref(), "1m", duration(patience.clone()))?,
-            progress_interval: read.one(
-                "progress_interval",
-                |o| o.progress_interval.as_ref(),
-                "1s",
-                duration(Duration::ZERO..=hour),
-            )?,
+            longest_pause: read.one("longest_pause", |o| o.longest_pause.as_ref(), "1m", patience())?,
+            progress_interval: read.one("progress_interval", |o| o.progress_interval.as_ref(), "1s", span())?,
             body_limit: read.one("body_limit", |o| o.body_limit.as_ref(), "1MiB", size(1024..=16 << 20))?,
-            body_deadline: read.one(
-                "body_deadline",
-                |o| o.body_deadline.as_ref(),
-                "10s",
-                duration(patience.clone()),
-            )?,
-            head_deadline: read.one(
-                "head_deadline",
-                |o| o.head_deadline.as_ref(),
-                "10s",
-                duration(patience.clone()),
-            )?,
-            write_deadline: read.one("write_deadline", |o| o.write_deadline.as_ref(), "30s", duration(patience))?,
+            body_deadline: read.one("body_deadline", |o| o.body_deadline.as_ref(), "10s", patience())?,
+            head_deadline: read.one("head_deadline", |o| o.head_deadline.as_ref(), "10s", patience())?,
+            write_deadline: read.one("write_deadline", |o| o.write_deadline.as_ref(), "30s", patience())?,
             connections: read.one("connections", |o| o.connections.as_ref(), "2048", number(1..=65_536))?,
             connections_per_peer: read.one(
                 "connections_per_peer",
@@ -210,12 +224,10 @@ impl Config {
             )?,
             queue: read.one("queue", |o| o.queue.as_ref(), "4096", number(1..=65_536))?,
             retention: read.one("retention", |o| o.retention.as_ref(), "30d", retention)?,
-            shutdown_grace: read.one(
-                "shutdown_grace",
-                |o| o.shutdown_grace.as_ref(),
-                "8s",
-                duration(Duration::ZERO..=hour),
-            )?,
+            shutdown_grace: read.one("shutdown_grace", |o| o.shutdown_grace.as_ref(), "8s", span())?,
+            logs: read.logs()?,
+            server: read.one("server", |o| o.server.as_ref(), "http://127.0.0.1:4080", server)?,
+            api_key: read.api_key()?,
             lines: values.lines,
             warnings: values.layers.warnings,
         })
@@ -238,6 +250,11 @@ impl Values {
     fn retry_schedule(&mut self) -> Result<Vec<Duration>, ConfigError> {
         let parse = durations(9, Duration::from_secs(1)..=Duration::from_hours(7 * 24));
         self.one("retry_schedule", |o| o.retry_schedule.as_ref(), "", parse)
+    }
+
+    fn logs(&mut self) -> Result<Logs, ConfigError> {
+        let level = self.one("log_level", |o| o.log_level.as_ref(), "info", log_level)?;
+        Ok(Logs { level, format: self.one("log_format", |o| o.log_format.as_ref(), "text", log_format)? })
     }
 
     fn one<T>(
@@ -286,6 +303,11 @@ pub(crate) enum ConfigError {
         /// What was probably meant.
         meant: Option<String>,
     },
+    /// What is a flag and nothing else is set somewhere else.
+    FlagAlone {
+        /// As it is called there.
+        what: String,
+    },
     /// A variable of the environment is not UTF-8.
     NotText {
         /// Its name.
@@ -317,6 +339,9 @@ impl fmt::Display for ConfigError {
             Self::Unknown { what, meant: Some(meant) } => write!(f, "{what} is not known; did you mean {meant}?"),
             Self::Unknown { what, meant: None } => {
                 write!(f, "{what} is not known; `hookledger config` prints every setting")
+            }
+            Self::FlagAlone { what } => {
+                write!(f, "{what}: development mode is only for the command line (--dev), so that it is never left on")
             }
             Self::NotText { variable } => write!(f, "the environment variable {variable} is not UTF-8"),
             Self::Value { origin, given, allowed } => write!(f, "{origin}: '{given}' is not {allowed}"),

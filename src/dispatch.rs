@@ -84,7 +84,7 @@ impl Workers {
         self.in_flight += 1;
         let delivery = attempt.delivery;
         if self.attempts.try_send(attempt).is_err() {
-            tracing::error!(%delivery, "an attempt found no place in the queue; it is made after a restart");
+            tracing::error!(delivery_id = %delivery, "an attempt found no place in the queue; it is made after a restart");
         }
         // First the send, then this look: a worker that is about to end looks at the queue after it has counted itself out.
         if self.bench.alive.load(Ordering::SeqCst) < self.in_flight {
@@ -152,7 +152,7 @@ impl Bench {
         let watch = Stopwatch::start();
         let send = || self.transport.send(&attempt.request(self.clock.now()));
         let outcome = catch_unwind(AssertUnwindSafe(send)).unwrap_or_else(|_| {
-            tracing::error!(delivery = %attempt.delivery, attempt = attempt.number, "an attempt panicked");
+            tracing::error!(delivery_id = %attempt.delivery, attempt = attempt.number, "an attempt has panicked");
             let duration_ms = u32::try_from(watch.elapsed().as_millis()).unwrap_or(u32::MAX);
             failed(duration_ms, "the attempt panicked; see the server's log")
         });
@@ -162,7 +162,7 @@ impl Bench {
     fn end(&self, attempt: &Attempt, outcome: Outcome) {
         let ended = Ended { delivery: attempt.delivery, attempt: attempt.number, outcome };
         if self.ended.send(ended).is_err() {
-            tracing::warn!(delivery = %attempt.delivery, "an outcome came after the end; the attempt is repeated after a restart");
+            tracing::warn!(delivery_id = %attempt.delivery, "an outcome came after the end; the attempt is repeated after a restart");
         }
     }
 }

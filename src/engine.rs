@@ -27,7 +27,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::webhook::{Destination, authority};
 use crate::domain::{Stamp, decide, evolve};
 use crate::log::{Commit, EventLog, LogError, LogReader, Pruning, RowWrite};
-use crate::schedule::{Backlog, Rate, Schedule};
+use crate::schedule::{Backlog, Rate, Schedule, Turn};
 use crate::secrets::Secrets;
 use crate::{payload, views, views::Views};
 
@@ -35,6 +35,7 @@ mod at_hand;
 mod confidential;
 mod exchange;
 mod ids;
+mod journal;
 mod keeping;
 mod progress;
 mod remake;
@@ -89,6 +90,8 @@ struct Draft {
     started: Vec<DeliveryId>,
     replies: Vec<(Ticket, Result<Answer, Rejection>)>,
     observations: Vec<Observation>,
+    /// Destinations that were found out to fail, or to answer again: those of these deliveries.
+    turns: Vec<(DeliveryId, Turn)>,
 }
 
 impl Engine {
@@ -147,7 +150,17 @@ impl Engine {
             }
         }
         self.commit()?;
-        self.draft = Draft::default();
+        let draft = std::mem::take(&mut self.draft);
+        self.tell(&draft);
+        let Backlog { waiting, ready, .. } = self.backlog();
+        tracing::info!(
+            tail = self.tail().0,
+            jobs = self.expiries.len(),
+            deliveries = waiting + ready,
+            interrupted =
+                draft.events.iter().filter(|event| matches!(event.event, Event::AttemptInterrupted { .. })).count(),
+            "the log is open"
+        );
         Ok(())
     }
 
@@ -193,6 +206,7 @@ impl Engine {
         self.sweep(now)?;
         self.commit()?;
         let draft = std::mem::take(&mut self.draft);
+        self.tell(&draft);
         let attempts = draft.started.iter().filter_map(|&id| self.make(id, &draft.payloads)).collect();
         if self.state.len() > AT_HAND {
             self.state.let_go();
@@ -274,7 +288,8 @@ impl Engine {
             return self.refuse(&command, asked, Rejection::Unreadable { why: error.to_string() }, now);
         }
         if let Command::RecordOutcome { delivery, outcome, .. } = &command {
-            self.schedule.learn(*delivery, sign(outcome, now), now);
+            let turn = self.schedule.learn(*delivery, sign(outcome, now), now);
+            self.draft.turns.extend(turn.map(|turn| (*delivery, turn)));
         }
         self.name_confidential(&mut command, &confidential);
         let stamp = Stamp { now, delivery: self.ids.next(now) };
@@ -381,7 +396,7 @@ impl Engine {
             Ok(attempt) => return Some(attempt),
             Err(error) => error,
         };
-        tracing::error!(delivery = %id, %error, "an attempt can't be made");
+        tracing::error!(delivery_id = %id, %error, "an attempt can't be made");
         let attempt = self.state.delivery(id).map_or(0, Delivery::attempt);
         let detail = "what is to be sent could not be read; see the server's log".into();
         let outcome = Outcome { duration_ms: 0, result: Err(Failure { kind: FailureKind::Internal, detail }) };

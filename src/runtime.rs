@@ -116,7 +116,7 @@ impl Runtime {
         let no = |what: &str, why: &dyn fmt::Display| EngineError::Log(crate::log::LogError::io(what, why));
         getrandom::fill(&mut entropy).map_err(|error| no("the machine gives no random bytes", &error))?;
         let meter = Arc::new(Meter::new());
-        let log = Box::new(Metered { log, meter: Arc::clone(&meter) });
+        let log = Box::new(Metered::new(log, Arc::clone(&meter)));
         let engine = Engine::open(log, options.engine.clone(), entropy, clock.now())?;
         meter.stands(&engine.totals(), engine.horizon(), engine.tail());
         let (tail, tail_out) = watch::channel(engine.tail());
@@ -198,10 +198,10 @@ impl Runtime {
         drop(self.orders.take());
         drop(self.recalls.take());
         if self.recalling.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the statistics' thread panicked");
+            tracing::error!(thread = "statistics", "a thread has panicked");
         }
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the engine's thread panicked");
+            tracing::error!(thread = "engine", "a thread has panicked");
         }
     }
 }
@@ -398,17 +398,26 @@ impl EngineThread {
             self.step(inputs);
         }
         self.release();
+        if self.workers.in_flight() > 0 {
+            let in_flight = self.workers.in_flight();
+            tracing::info!(in_flight, ?grace, "waiting for attempts in flight");
+        }
         self.await_outcomes(grace, Self::outcome);
         if self.workers.in_flight() > 0 {
+            tracing::warn!(
+                left = self.workers.in_flight(),
+                "interrupting attempts: they are made again at the next start"
+            );
             self.workers.interrupt();
             self.await_outcomes(INTERRUPTED, Self::outcome_unless_interrupted);
         }
         let interrupted: Vec<_> = self.engine.in_flight().map(interruption).collect();
         self.step(interrupted);
         let Self { engine, workers, .. } = self;
+        tracing::info!(tail = engine.tail().0, "the log is closed");
         drop(engine);
         match workers.in_flight() {
-            0 => workers.join().iter().for_each(|name| tracing::error!(thread = name, "a thread panicked")),
+            0 => workers.join().iter().for_each(|name| tracing::error!(thread = name, "a thread has panicked")),
             left => tracing::warn!(left, "attempts that could not be interrupted are left behind"),
         }
     }

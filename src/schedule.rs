@@ -26,7 +26,7 @@ mod condition;
 mod pace;
 
 pub use condition::Condition;
-pub use pace::{Pacing, Rate};
+pub use pace::{Pacing, Rate, Turn};
 
 /// Lanes that are kept before those are let go of which there is nothing to remember.
 const LANES: usize = 4096;
@@ -192,12 +192,12 @@ impl Schedule {
         self.offer_turn_anew(lane);
     }
 
-    /// Notes what a delivery's attempt, which is in flight still, says of its destination.
-    pub fn learn(&mut self, delivery: DeliveryId, sign: Sign, now: Timestamp) {
-        let Some(lane) = self.entries.get(&delivery).map(|entry| entry.lane) else { return };
-        let Some(queue) = self.lanes.get_mut(&lane) else { return };
-        queue.pace.ended(sign, now, &self.pacing);
+    /// Notes what a delivery's attempt, which is in flight still, says of its destination, and whether that has turned.
+    pub fn learn(&mut self, delivery: DeliveryId, sign: Sign, now: Timestamp) -> Option<Turn> {
+        let lane = self.entries.get(&delivery)?.lane;
+        let turn = self.lanes.get_mut(&lane)?.pace.ended(sign, now, &self.pacing);
         self.offer_turn_anew(lane);
+        turn
     }
 
     /// Its rest may have become shorter.

@@ -71,10 +71,11 @@ fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
     assert_eq!(line(&shown, "timeout"), "timeout = \"42s\" # environment");
     assert_eq!(line(&shown, "listen"), "listen = \"127.0.0.1:1\" # file");
     assert_eq!(line(&shown, "queue"), "queue = 4096 # default");
-    let shown = printed(&["--config", path, "--json"], &[("HOOKLEDGER_CONFIG", "/nowhere"), ("HOOKLEDGER_DEV", "1")]);
+    let shown =
+        printed(&["--config", path, "--json"], &[("HOOKLEDGER_CONFIG", "/nowhere"), ("HOOKLEDGER_ALLOW_HTTP", "1")]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown["workers"], json!({"value": 11, "source": "file", "origin": format!("workers in {path}")}));
-    assert_eq!(shown["dev"], json!({"value": true, "source": "environment", "origin": "HOOKLEDGER_DEV"}));
+    assert_eq!(shown["allow_http"], json!({"value": true, "source": "environment", "origin": "HOOKLEDGER_ALLOW_HTTP"}));
     assert_eq!(shown["queue"], json!({"value": 4096, "source": "default", "origin": null}));
 }
 
@@ -148,7 +149,7 @@ fn the_page_lists_every_setting_with_its_default() {
     for (name, setting) in shown.as_object().unwrap() {
         let variable = format!("`HOOKLEDGER_{}`", name.to_uppercase());
         let (key, flag) = (format!("`{name}`"), format!("`--{}`", name.replace('_', "-")));
-        let secret = ["api_keys", "webhook_secret", "webhook_secret_previous"].contains(&&**name);
+        let secret = ["api_keys", "webhook_secret", "webhook_secret_previous", "api_key"].contains(&&**name);
         let default = match &setting["value"] {
             _ if secret => "none".to_owned(),
             Value::String(text) if text.is_empty() => "none".to_owned(),

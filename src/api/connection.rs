@@ -21,6 +21,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::entry::Peer;
 use super::framing::{Ambiguity, Framing};
 use super::problem::Problem;
 use super::seats::Seat;
@@ -118,7 +119,8 @@ fn service(
     let handlers = TowerToHyperService::new(router);
     let requests = AtomicU64::new(0);
     service_fn(move |request: Request<Incoming>| -> Answering {
-        let request = request.map(|body| Upload::new(body, unread.clone()));
+        let mut request = request.map(|body| Upload::new(body, unread.clone()));
+        request.extensions_mut().insert(Peer(seat.peer()));
         if !seat.ask() {
             // The connection is being closed in this very moment. What was not begun is better not begun any more.
             return Box::pin(std::future::pending());

@@ -1,7 +1,7 @@
 //! What every request passes on its way in, and every answer on its way out.
 
 use std::future::{Future, poll_fn};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
@@ -13,22 +13,61 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 use super::{Keys, Shared, dashboard};
+use crate::clock::Stopwatch;
+use crate::domain::outcome::clip;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id of a request that is taken over from the client, in characters.
 const REQUEST_ID_CHARS: usize = 128;
 
+/// The longest path that is logged, in characters.
+const PATH_CHARS: usize = 200;
+
 /// Header fields of a request, at most.
 const MAX_FIELDS: usize = 64;
+
+/// Who has sent a request.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Names the request, and gives every failure the one shape: a panic's, too.
 pub(super) async fn frame(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = known_method(request.method());
-    let response = framed(caught(next.run(request)).await, id);
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    // Without the query, which may hold what is nobody's business.
+    let (path, watch) = (request.uri().path().to_owned(), Stopwatch::start());
+    let response = caught(next.run(request)).await;
+    let request_id = id.to_str().unwrap_or_default();
+    if let Some(problem) = response.extensions().get::<Problem>().filter(|problem| problem.is_at_the_door()) {
+        app.refusals.note(problem.code, Some(request_id), peer);
+    }
+    let (status, duration_ms) = (response.status().as_u16(), watch.elapsed_millis());
+    if is_by_hand(method, &path) {
+        tracing::info!(request_id, method, path = clip(&path, PATH_CHARS), status, duration_ms, "asked for by hand");
+    } else {
+        tracing::debug!(
+            request_id,
+            method,
+            path = clip(&path, PATH_CHARS),
+            status,
+            duration_ms,
+            "a request was answered"
+        );
+    }
+    let response = framed(response, id);
     app.handle.meter().answered(method, response.status().as_str());
     response
+}
+
+/// Whether a person asks for such a thing, and not a job's worker: it is worth a line.
+fn is_by_hand(method: &str, path: &str) -> bool {
+    match method {
+        "POST" => path.starts_with("/v1/webhooks/") || path.ends_with("/cancel"),
+        "DELETE" => true,
+        _ => false,
+    }
 }
 
 /// The whole answer to a request that comes no further than this.

@@ -14,7 +14,7 @@ use crate::domain::webhook::{EventKind, Format, Webhook};
 
 /// One event of the log.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct EventObject {
+pub(crate) struct EventObject {
     /// Its position in the log.
     seq: u64,
     /// When it was recorded.

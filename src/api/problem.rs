@@ -126,6 +126,11 @@ impl Problem {
         Self { param: Some(to.into()), message: self.message.replace(from, to), ..self }
     }
 
+    /// Whether it says that somebody may not come in, or not so many of them.
+    pub(super) fn is_at_the_door(&self) -> bool {
+        matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
+    }
+
     /// Whether the same request has the same answer however often it is sent.
     fn stands(&self) -> bool {
         self.status == StatusCode::CONFLICT
@@ -161,7 +166,7 @@ impl Problem {
         let message = match &self.cause {
             None => self.message.clone(),
             Some(cause) => {
-                tracing::error!(request_id, code = self.code, %cause, "a request failed");
+                tracing::error!(request_id, code = self.code, error = %cause, "a request failed");
                 format!("{} The request's id is {request_id}.", self.message)
             }
         };

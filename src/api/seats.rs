@@ -98,6 +98,12 @@ impl Seats {
         Admission::Seated(Seat { seats, peer, phase, answered: AtomicBool::new(false), leave })
     }
 
+    /// Connections with a request that is being answered.
+    pub(super) fn under_way(&self) -> usize {
+        let table = self.table.lock();
+        table.taken.saturating_sub(table.waiting.len() + table.leaving)
+    }
+
     /// Waits until there may be room.
     pub(super) async fn moved(&self) {
         self.moved.notified().await;
@@ -144,6 +150,11 @@ enum Phase {
 }
 
 impl Seat {
+    /// Whose it is.
+    pub(super) const fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     /// Waits until it is told to leave.
     pub(super) async fn told_to_leave(&self) {
         self.leave.notified().await;

@@ -30,7 +30,6 @@ pub async fn serve(
     options: ApiOptions,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let address = listener.local_addr()?;
     let seats = Seats::new(options.connections, options.connections_per_peer.unwrap_or(options.connections));
     let (stopping, stopped) = watch::channel(false);
     let app = Arc::new(App::new(handle, options, stopped));
@@ -46,7 +45,7 @@ pub async fn serve(
                     connections.spawn(connection::serve(stream, seat, Arc::clone(&app), router.clone()));
                 }
                 Admission::Full => next = Some((stream, peer)),
-                Admission::TooManyOfOnePeer => tracing::debug!(%peer, "a peer has too many connections"),
+                Admission::TooManyOfOnePeer => app.refusals.note("too_many_connections", None, Some(peer)),
             }
         }
         tokio::select! {
@@ -64,10 +63,15 @@ pub async fn serve(
     }
     drop((listener, next));
     stopping.send_replace(true);
+    match seats.under_way() {
+        0 => {}
+        connections => tracing::info!(connections, "waiting for requests under way"),
+    }
     let ended = timeout(app.options.grace, async { while connections.join_next().await.is_some() {} });
     if ended.await.is_err() {
-        tracing::warn!(%address, open = connections.len(), "requests were cut off at shutdown");
+        tracing::warn!(connections = connections.len(), "requests were cut off at shutdown");
         connections.shutdown().await;
     }
+    app.refusals.tell_all();
     Ok(())
 }

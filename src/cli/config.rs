@@ -4,8 +4,8 @@ use std::io::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::Failed;
 use super::setup::{MORE_HELP, Setup};
+use super::{Failed, logs};
 use crate::config::{self, Line, Source};
 
 #[derive(Debug, clap::Args)]
@@ -21,8 +21,9 @@ pub(super) struct Args {
 /// Goes through all that `serve` checks before it starts, so that a configuration can be tried out.
 pub(super) fn run(args: Args) -> Result<(), Failed> {
     let setup = Setup::load(args.settings)?;
+    logs::start(&setup.config.logs);
     for warning in &setup.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "the configuration is allowed, and probably not what is meant");
     }
     let lines = &setup.config.lines;
     let mut out = std::io::stdout().lock();

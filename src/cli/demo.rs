@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Failed, render};
+use super::Failed;
 use crate::clock::Stopwatch;
 use crate::domain::event::{Envelope, Event};
 use crate::domain::id::{DeadLetterId, JobId, Seq};
@@ -21,23 +21,40 @@ use crate::transport::ureq::{UreqSettings, UreqTransport};
 
 mod checks;
 mod receiver;
+mod stage;
 
 use checks::Checks;
 use receiver::Receiver;
+use stage::Stage;
 
 /// The time within which every single thing has to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) fn run() -> Result<(), Failed> {
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It takes a few seconds, and leaves nothing behind. Exit code: 1 if anything did not happen as it should."
+)]
+pub(super) struct Args {
+    /// Print the events as the API's objects, one a line, and then what was checked
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failed> {
+    let stage = Stage::new(args.json);
     let directory = tempfile::tempdir()?;
     let secret = Secret::new("whsec_aG9va2xlZGdlci1kZW1vLXNlY3JldC0zMi1ieXRlcw")?;
-    let receiver = Receiver::start(&secret).map_err(|error| Failed::Run(format!("no receiver: {error}")))?;
+    let receiver = Receiver::start(&secret, stage).map_err(|error| Failed::Run(format!("no receiver: {error}")))?;
     let log = SledLog::open(directory.path())?;
     let transport = Arc::new(UreqTransport::new(UreqSettings { guard: Guard::dev(), ..UreqSettings::default() }));
     let mut options = Options::default();
     options.engine.policy.allow_http = true;
     let runtime = Runtime::start(Box::new(log), transport, &options)?;
-    anstream::println!("A receiver listens at {}; the log is in {}.\n", receiver.url(), directory.path().display());
+    stage.say(format_args!(
+        "A receiver listens at {}; the log is in {}.",
+        receiver.url(),
+        directory.path().display()
+    ))?;
     let mut demo = Demo {
         handle: runtime.handle().clone(),
         receiver,
@@ -46,13 +63,14 @@ pub(super) fn run() -> Result<(), Failed> {
         events: Vec::new(),
         checks: Checks::default(),
         watch: Stopwatch::start(),
+        stage,
     };
     let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tasks.block_on(demo.play())?;
     let Demo { handle, checks, .. } = demo;
     drop(handle);
     runtime.shutdown();
-    checks.conclude()
+    checks.conclude(stage)
 }
 
 struct Demo {
@@ -64,18 +82,19 @@ struct Demo {
     events: Vec<Envelope>,
     checks: Checks,
     watch: Stopwatch,
+    stage: Stage,
 }
 
 impl Demo {
     async fn play(&mut self) -> Result<(), Failed> {
-        self.heading("A job with a webhook is done: one write, one delivery");
+        self.heading("A job with a webhook is done: one write, one delivery")?;
         self.complete("swift", Webhook::to(self.receiver.url())).await?;
         self.until("the first delivery", |event| matches!(event.event, Event::AttemptSucceeded { .. })).await?;
-        self.heading("A job is cancelled, whose webhook asked for 'completed' only: nobody is told");
+        self.heading("A job is cancelled, whose webhook asked for 'completed' only: nobody is told")?;
         let only_completed = Webhook { events: Some(vec![EventKind::Completed]), ..Webhook::to(self.receiver.url()) };
         self.register("filtered", only_completed).await?;
         self.report("filtered", Status::Cancelled).await?;
-        self.heading("A receiver that is down for the first two attempts, and one that stays down");
+        self.heading("A receiver that is down for the first two attempts, and one that stays down")?;
         self.receiver.fail("flaky", 2);
         self.receiver.fail("doomed", u32::MAX);
         self.complete("flaky", Webhook::to(self.receiver.url())).await?;
@@ -97,19 +116,19 @@ impl Demo {
 
     async fn retry_the_dead_letter(&mut self) -> Result<(), Failed> {
         let letter = DeadLetterId(1);
-        self.heading("The receiver is mended; an operator retries the dead letter");
+        self.heading("The receiver is mended; an operator retries the dead letter")?;
         self.receiver.fail("doomed", 0);
         let retried = self.handle.retry_dead_letter(letter, false, true).await?;
         self.catch_up()?;
         self.checks.that("the dead letter's retry succeeded", retried.success == Some(true));
-        self.heading("… and once more, by mistake");
+        self.heading("… and once more, by mistake")?;
         let again = self.handle.retry_dead_letter(letter, false, true).await;
         if let Err(error) = &again {
-            anstream::println!("       refused: {error}");
+            self.stage.aside(&format!("refused: {error}"))?;
         }
         let refused = again == Err(Error::Rejected(Rejection::AlreadyRetried));
         self.checks.that("a second retry was refused, and sent nothing", refused);
-        self.heading("… and once more, with force");
+        self.heading("… and once more, with force")?;
         let forced = self.handle.retry_dead_letter(letter, true, true).await?;
         self.catch_up()?;
         self.checks.that("a forced retry was made and succeeded", forced.success == Some(true) && forced.forced);
@@ -153,14 +172,14 @@ impl Demo {
             let Some(last) = news.last() else { return Ok(()) };
             self.read = last.seq;
             for event in &news {
-                anstream::println!("{}", render::event(event));
+                self.stage.event(event)?;
             }
             self.events.extend(news);
         }
     }
 
-    fn heading(&self, text: &str) {
-        anstream::println!("\n[{:5.2} s] {text}", self.watch.elapsed().as_secs_f32());
+    fn heading(&self, text: &str) -> Result<(), Failed> {
+        self.stage.heading(&format!("[{:5.2} s] {text}", self.watch.elapsed().as_secs_f32()))
     }
 
     /// What must have happened, by the receiver's own record and by the log.
@@ -191,27 +210,26 @@ impl Demo {
     fn summarize(&mut self) -> Result<(), Failed> {
         let job = self.handle.views().job(&JobId::new("doomed")?)?;
         let job = job.ok_or_else(|| Failed::Run("the batch 'doomed' is gone".into()))?;
-        anstream::println!("\nThe history of the batch 'doomed', from the log:\n");
-        for event in self.handle.views().history(&job)? {
-            anstream::println!("{}", render::event(&event));
+        if !self.stage.is_for_programs() {
+            self.stage.heading("The history of the batch 'doomed', from the log")?;
+            self.handle.views().history(&job)?.iter().try_for_each(|event| self.stage.event(event))?;
         }
         let state = crate::engine::replay::rebuild(self.handle.log(), self.read)?;
         let different = crate::engine::replay::differences(&state, self.handle.log())?;
         self.checks.that("the views rebuilt from the log equal the stored ones", different.is_empty());
         let count = |wanted: fn(&Event) -> bool| self.events.iter().filter(|event| wanted(&event.event)).count();
-        anstream::println!(
+        self.stage.say(format_args!(
             "\n{} events; {} deliveries, {} attempts, {} of them failed; {:.1} s",
             self.events.len(),
             count(|event| matches!(event, Event::DeliveryScheduled { .. })),
             count(|event| matches!(event, Event::AttemptStarted { .. })),
             count(|event| matches!(event, Event::AttemptFailed { .. })),
             self.watch.elapsed().as_secs_f32(),
-        );
+        ))?;
         if let Some(wait) = self.report_to_delivery("swift") {
-            anstream::println!("from the report of 'swift' to its delivery: {} ms", wait.as_millis());
+            self.stage.say(format_args!("from the report of 'swift' to its delivery: {} ms", wait.as_millis()))?;
         }
-        anstream::println!();
-        Ok(())
+        self.stage.say("")
     }
 
     /// How long it took from the report of a job's end to its delivery.

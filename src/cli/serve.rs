@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::setup::{MORE_HELP, Setup};
-use super::{Failed, descriptors};
+use super::{Failed, descriptors, logs};
 use crate::api::{self, ApiOptions};
 use crate::clock::Stopwatch;
 use crate::config;
@@ -33,8 +33,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failed> {
     let mut setup = Setup::load(args.settings)?;
+    logs::start(&setup.config.logs);
     for warning in &setup.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "the configuration is allowed, and probably not what is meant");
     }
     fit(&mut setup.api, &mut setup.runtime);
     let log = SledLog::open(&setup.config.data_dir)?;
@@ -59,7 +60,11 @@ async fn serve(Setup { config, api, .. }: &Setup, runtime: &Runtime, told: &Once
     let listener = listen(config.listen).map_err(cant)?;
     let (address, data_dir) = (listener.local_addr()?, config.data_dir.display());
     let mut signals = Signals::new()?;
-    tracing::info!(%address, %data_dir, dev = config.dev, api_keys = api.keys.len(), "serving");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, %address, %data_dir, api_keys = api.keys.len(), dev = config.dev, "serving");
+    if config.dev {
+        tracing::warn!("development mode: deliveries may go over http, and to addresses of one's own network");
+    }
     let stop = async {
         let signal = signals.next().await;
         tracing::info!(signal, "stopping");

@@ -20,8 +20,7 @@ pub(super) const MORE_HELP: &str = "Every setting is also a variable of the envi
     HOOKLEDGER_API_KEYS                 What clients must present, divided by commas [default: none]\n  \
     HOOKLEDGER_WEBHOOK_SECRET           Signs for webhooks that have no secret of their own [default: none]\n  \
     HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS  The one before it, which signs as well [default: none]\n\n\
-    Environment alone:\n  \
-    HOOKLEDGER_LOG                      What is logged: error, warn, info, debug, trace [default: info]";
+    Commands that ask a server read HOOKLEDGER_SERVER, HOOKLEDGER_API_KEY and HOOKLEDGER_API_KEY_FILE.";
 
 /// A shorter key of a webhook secret might be guessed, in bytes (Standard Webhooks, "Signature scheme").
 const GOOD_SECRET_BYTES: usize = 24;
@@ -52,6 +51,10 @@ impl Setup {
         if keys.short() > 0 {
             let origin = config.origin("api_keys");
             warnings.push(format!("{origin}: {} of the keys can be guessed: use 24 characters or more", keys.short()));
+        }
+        if keys.is_empty() && config.api_key.is_some() {
+            let origin = config.origin("api_key");
+            warnings.push(format!("{origin} is what clients present; this server asks for no key: that is api_keys"));
         }
         let mut secrets = Vec::new();
         for (name, secret) in
@@ -131,7 +134,14 @@ fn transport(config: &Config) -> Result<UreqSettings, String> {
         ..Guard::default()
     };
     let guard = if config.dev { Guard { deny_networks: guard.deny_networks, ..Guard::dev() } } else { guard };
-    let roots = match (&*config.ca_file, config.ca_only) {
+    let roots = roots(config)?;
+    let proxy = if config.proxy.is_empty() { None } else { Some(read(config, "proxy", &config.proxy)?) };
+    Ok(UreqSettings { guard, roots, proxy })
+}
+
+/// Who may vouch for a certificate.
+pub(super) fn roots(config: &Config) -> Result<Roots, String> {
+    Ok(match (&*config.ca_file, config.ca_only) {
         ("", false) => Roots::Platform,
         ("", true) => return Err(format!("{}: there is no ca_file to trust alone", config.origin("ca_only"))),
         (path, only) => {
@@ -140,9 +150,7 @@ fn transport(config: &Config) -> Result<UreqSettings, String> {
             let given: Certificates = read(config, "ca_file", &pem)?;
             if only { Roots::Only(given) } else { Roots::PlatformAnd(given) }
         }
-    };
-    let proxy = if config.proxy.is_empty() { None } else { Some(read(config, "proxy", &config.proxy)?) };
-    Ok(UreqSettings { guard, roots, proxy })
+    })
 }
 
 fn networks(config: &Config, name: &str, list: &str) -> Result<Vec<Network>, String> {
@@ -190,7 +198,7 @@ mod tests {
     #[test]
     fn every_setting_arrives_where_it_belongs() {
         let setup = of(&[
-            ("HOOKLEDGER_DEV", "true"),
+            ("HOOKLEDGER_ALLOW_HTTP", "true"),
             ("HOOKLEDGER_API_KEYS", "one-key-of-24-characters,another-key-of-24-characters"),
             ("HOOKLEDGER_WEBHOOK_SECRET", "a-secret-of-24-characters"),
             ("HOOKLEDGER_WEBHOOK_SECRET_PREVIOUS", "its-elder-of-24-characters"),
@@ -218,7 +226,7 @@ mod tests {
         let (api, runtime) = (&setup.api, &setup.runtime);
         let (engine, policy) = (&runtime.engine, &runtime.engine.policy);
         let secs = std::time::Duration::from_secs;
-        assert!(setup.warnings.is_empty() && policy.allow_http && setup.transport.guard.allow_private);
+        assert!(setup.warnings.is_empty() && policy.allow_http && setup.transport.guard.allow_http);
         assert!(api.keys.admit(b"one-key-of-24-characters") && api.keys.admit(b"another-key-of-24-characters"));
         let secrets: Vec<_> = engine.global_secrets.iter().map(Secret::expose).collect();
         assert_eq!(secrets, ["a-secret-of-24-characters", "its-elder-of-24-characters"]);
@@ -289,6 +297,11 @@ mod tests {
         assert!(keys.starts_with("HOOKLEDGER_API_KEYS: 2 of the keys can be guessed"), "{keys}");
         assert!(secret.starts_with("HOOKLEDGER_WEBHOOK_SECRET: the secret can be guessed"), "{secret}");
         assert!(!format!("{setup:?}").contains("weak-"), "{setup:?}");
+        let [client] = &of(&[("HOOKLEDGER_API_KEY", "weak-4")]).unwrap().warnings[..] else { panic!("one warning") };
+        assert!(
+            client.starts_with("HOOKLEDGER_API_KEY is what clients present; this server asks for no key"),
+            "{client}"
+        );
         for keys in [",", "good,", " ", "must never", "sha256:must-never"] {
             let refused = of(&[("HOOKLEDGER_API_KEYS", keys)]).unwrap_err();
             assert!(refused.starts_with("HOOKLEDGER_API_KEYS: key ") && !refused.contains("must"), "{refused}");

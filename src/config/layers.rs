@@ -16,8 +16,8 @@ use crate::suggestion::closest;
 /// What the names of our environment variables begin with.
 const PREFIX: &str = "HOOKLEDGER_";
 
-/// A variable that begins as ours do, and is read by the logger.
-const LOG_FILTER: &str = "HOOKLEDGER_LOG";
+/// What no environment and no file sets.
+const FLAG_ALONE: &str = "dev";
 
 /// What a port of a Kubernetes service may speak.
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
@@ -102,7 +102,10 @@ fn of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> 
         let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
         let name = variable[PREFIX.len()..].to_lowercase();
         let known = names().contains(&&*name) && variable[PREFIX.len()..] == name.to_uppercase();
-        if variable == LOG_FILTER || !known && is_kubernetes(variable, &value.to_string_lossy()) {
+        if name == FLAG_ALONE {
+            return Err(ConfigError::FlagAlone { what: variable.to_owned() });
+        }
+        if !known && is_kubernetes(variable, &value.to_string_lossy()) {
             continue;
         }
         if !known {
@@ -155,6 +158,10 @@ fn of_file(path: &str, origin: &str, warnings: &mut Vec<String>) -> Result<Optio
     };
     let keys: BTreeMap<Spanned<String>, Value> = toml::from_str(&text).map_err(syntax)?;
     let names = || names().iter().copied().filter(|name| *name != "config");
+    if let Some(dev) = keys.keys().find(|key| key.get_ref() == FLAG_ALONE) {
+        let line = line_of(&text, dev.span().start);
+        return Err(ConfigError::FlagAlone { what: format!("'{FLAG_ALONE}' in {path}, line {line}") });
+    }
     if let Some(unknown) = keys.keys().find(|key| !names().any(|name| name == *key.get_ref())) {
         let (key, line) = (unknown.get_ref(), line_of(&text, unknown.span().start));
         let meant = closest(key, names()).map(ToOwned::to_owned);

@@ -20,9 +20,10 @@ pub(crate) struct Options {
     /// The address to listen on; without API keys a loopback address [default: 127.0.0.1:4080]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<Given>,
-    /// For development: allow http and private destinations [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) dev: Option<Given>,
+    /// For development: allow http and private destinations [default: off]. A flag alone, so that it is never left on
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) dev: bool,
     // Secrets are not for a command line, which everybody on the machine can read.
     #[arg(skip)]
     #[serde(deserialize_with = "one_or_more")]
@@ -121,6 +122,19 @@ pub(crate) struct Options {
     /// How long requests and attempts in flight may take to end at shutdown, all in all [default: 8s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) shutdown_grace: Option<Given>,
+    /// What is logged: error, warn, info, debug, trace or off; of a module, too: warn,hookledger=debug [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<Given>,
+    /// How it is logged: text, or json for one object a line [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<Given>,
+    // What follows is for commands that ask a running server, which have flags of their own for it.
+    #[arg(skip)]
+    pub(crate) server: Option<Given>,
+    #[arg(skip)]
+    pub(crate) api_key: Option<Hidden>,
+    #[arg(skip)]
+    pub(crate) api_key_file: Option<Given>,
 }
 
 /// A value as it was written.
@@ -237,8 +251,10 @@ mod tests {
         let command = <Options as clap::Args>::augment_args(clap::Command::new("x"));
         let flags: Vec<_> = command.get_arguments().map(|argument| argument.get_id().as_str()).collect();
         let others: Vec<_> = names().iter().filter(|name| !flags.contains(name)).collect();
-        assert_eq!(others, [&"api_keys", &"webhook_secret", &"webhook_secret_previous"]);
-        assert_eq!(flags.len() + others.len(), names().len());
+        let of_clients = [&"server", &"api_key", &"api_key_file"];
+        assert_eq!(others, [&[&"api_keys", &"webhook_secret", &"webhook_secret_previous"], &of_clients[..]].concat());
+        let settings = flags.iter().filter(|flag| **flag != "dev").count();
+        assert_eq!(settings + others.len(), names().len());
     }
 
     #[test]
@@ -246,7 +262,7 @@ mod tests {
         for (unknown, meant) in [
             ("body_limt", Some("body_limit")),
             ("webhook_secert", Some("webhook_secret")),
-            ("api_key", Some("api_keys")),
+            ("api_kyes", Some("api_keys")),
             ("datadir", Some("data_dir")),
             ("body-limit", Some("body_limit")),
             ("zzz", None),

@@ -13,7 +13,9 @@ impl Options {
     /// Whether a secret itself stands here.
     pub(super) fn holds_secret(&self) -> bool {
         self.api_keys.as_ref().is_some_and(hold_secret)
-            || [&self.webhook_secret, &self.webhook_secret_previous].into_iter().any(|secret| is_some(secret.as_ref()))
+            || [&self.webhook_secret, &self.webhook_secret_previous, &self.api_key]
+                .into_iter()
+                .any(|secret| is_some(secret.as_ref()))
     }
 }
 
@@ -38,6 +40,11 @@ impl Values {
     pub(super) fn webhook_secret_previous(&mut self) -> Result<Option<Hidden>, ConfigError> {
         let by = |o: &Options| (o.webhook_secret_previous.clone(), o.webhook_secret_previous_file.clone());
         self.one_secret("webhook_secret_previous", by)
+    }
+
+    /// The key that clients present; none when the text is empty.
+    pub(super) fn api_key(&mut self) -> Result<Option<Hidden>, ConfigError> {
+        self.one_secret("api_key", |o| (o.api_key.clone(), o.api_key_file.clone()))
     }
 
     fn one_secret(

@@ -39,12 +39,12 @@ fn source(config: &Config, name: &str) -> Source {
 fn every_setting_has_its_line_and_its_default_in_the_help() {
     let config = load(&[], &[]).unwrap();
     let named: Vec<_> = config.lines.iter().map(|line| line.name).collect();
-    let files = ["config", "api_keys_file", "webhook_secret_file", "webhook_secret_previous_file"];
+    let files = ["config", "api_keys_file", "webhook_secret_file", "webhook_secret_previous_file", "api_key_file"];
     let expected: Vec<_> = options::names().iter().filter(|name| !files.contains(name)).copied().collect();
     assert_eq!(named, expected);
     let command = <Options as clap::Args>::augment_args(clap::Command::new("x"));
-    let secrets = ["api_keys", "webhook_secret", "webhook_secret_previous"];
-    for line in config.lines.iter().filter(|line| !secrets.contains(&line.name)) {
+    let without_flag = ["api_keys", "webhook_secret", "webhook_secret_previous", "server", "api_key"];
+    for line in config.lines.iter().filter(|line| !without_flag.contains(&line.name)) {
         let flag = command.get_arguments().find(|argument| argument.get_id() == line.name).unwrap();
         let default = line.value.as_str().map_or_else(|| line.value.to_string(), ToOwned::to_owned);
         let default = if default.is_empty() { "none".to_owned() } else { default };
@@ -56,15 +56,27 @@ fn every_setting_has_its_line_and_its_default_in_the_help() {
 
 #[test]
 fn flags_go_over_the_environment_and_that_over_the_file() {
-    let (_directory, path) = file("workers = 1\nqueue = 1\nconnections = 1\ndev = true", 0o644);
+    let (_directory, path) = file("workers = 1\nqueue = 1\nconnections = 1\nca_only = true", 0o644);
     let environment = [("HOOKLEDGER_WORKERS", "2"), ("HOOKLEDGER_QUEUE", "2"), ("PATH", "/bin")];
-    let config = load(&["--config", &path, "--workers", "3", "--dev=false"], &environment).unwrap();
-    assert_eq!((config.workers, config.queue, config.connections, config.dev), (3, 2, 1, false));
-    let sources = ["workers", "queue", "connections", "dev", "timeout"].map(|name| source(&config, name));
+    let config = load(&["--config", &path, "--workers", "3", "--ca-only=false"], &environment).unwrap();
+    assert_eq!((config.workers, config.queue, config.connections, config.ca_only), (3, 2, 1, false));
+    let sources = ["workers", "queue", "connections", "ca_only", "timeout"].map(|name| source(&config, name));
     assert_eq!(sources, [Source::Flag, Source::Environment, Source::File, Source::Flag, Source::Default]);
     assert_eq!(config.origin("connections"), format!("connections in {path}"));
     assert!(config.warnings.is_empty(), "no secret, no warning: {:?}", config.warnings);
-    assert!(load(&["--dev"], &[]).unwrap().dev);
+    assert!(load(&["--ca-only"], &[]).unwrap().ca_only);
+}
+
+#[test]
+fn development_mode_is_a_flag_and_nothing_else() {
+    assert!(load(&["--dev"], &[]).unwrap().dev && !load(&[], &[]).unwrap().dev);
+    let said = fault(load(&[], &[("HOOKLEDGER_DEV", "false")]));
+    assert_eq!(
+        said,
+        "HOOKLEDGER_DEV: development mode is only for the command line (--dev), so that it is never left on"
+    );
+    let said = fault(of_file("workers = 1\ndev = true"));
+    assert!(said.starts_with("'dev' in /") && said.contains(", line 2: development mode is only for"), "{said}");
 }
 
 #[test]
@@ -74,12 +86,12 @@ fn unknown_names_are_refused_with_the_one_that_was_meant() {
     assert!(said.ends_with(", line 4 is not known; did you mean webhook_secret?"), "{said}");
     assert!(fault(of_file("zzz = 1")).ends_with("is not known; `hookledger config` prints every setting"));
     assert!(fault(of_file("config = 'other.toml'")).contains("'config'"), "a file names no other");
-    assert!(fault(of_file("[server]\nworkers = 1")).contains("'server'"));
+    assert!(fault(of_file("[section]\nworkers = 1")).contains("'section'"));
     let said = fault(load(&[], &[("HOOKLEDGER_WEBHOOK_SECERT", TOKEN)]));
     let meant =
         "the environment variable HOOKLEDGER_WEBHOOK_SECERT is not known; did you mean HOOKLEDGER_WEBHOOK_SECRET?";
     assert_eq!(said, meant);
-    for variable in ["HOOKLEDGER_", "HOOKLEDGER_workers", "HOOKLEDGER_LISTEN_PORT", "HOOKLEDGER_LOGS"] {
+    for variable in ["HOOKLEDGER_", "HOOKLEDGER_workers", "HOOKLEDGER_LISTEN_PORT", "HOOKLEDGER_LOG"] {
         fault(load(&[], &[(variable, "1")]));
     }
 }
@@ -101,7 +113,6 @@ fn what_kubernetes_sets_for_a_service_of_our_name_is_let_be() {
         ("HOOKLEDGER_API_SERVICE_HOST", "10.0.0.12"),
         ("HOOKLEDGER_API_PORT", "tcp://10.0.0.12:80"),
         ("HOOKLEDGER_API_PORT_80_TCP_PROTO", "tcp"),
-        ("HOOKLEDGER_LOG", "debug"),
     ];
     let config = load(&[], &of_a_service).unwrap();
     assert!(config.lines.iter().all(|line| line.source == Source::Default));

@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use toml::Value;
 
+use super::LogFormat;
+
 /// A value and how it is written in a file; or else what is allowed, in words.
 pub(super) type Parsed<T> = Result<(T, Value), String>;
 
@@ -39,6 +41,46 @@ pub(super) fn truth(text: &str) -> Parsed<bool> {
         "true" | "1" => Ok((true, true.into())),
         "false" | "0" => Ok((false, false.into())),
         _ => Err("true or false".into()),
+    }
+}
+
+/// Levels of logging, divided by commas: one for all, or `module=level`.
+pub(super) fn log_level(text: &str) -> Parsed<String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let is_module = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let is_directive = |directive: &str| match directive.split_once('=') {
+        Some((module, level)) => !module.is_empty() && module.chars().all(is_module) && LEVELS.contains(&level),
+        None => LEVELS.contains(&directive),
+    };
+    let levels: Vec<_> = text.split(',').map(str::trim).collect();
+    if !levels.iter().all(|directive| is_directive(directive)) {
+        return Err(format!("one of {}, or such of modules: warn,hookledger::api=debug", LEVELS.join(", ")));
+    }
+    Ok((levels.join(","), levels.join(",").into()))
+}
+
+pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
+    match text {
+        "text" => Ok((LogFormat::Text, text.into())),
+        "json" => Ok((LogFormat::Json, text.into())),
+        _ => Err("text or json".into()),
+    }
+}
+
+/// The URL of a server, without what a request adds to it.
+pub(super) fn server(text: &str) -> Parsed<String> {
+    let is_one = |url: &url::Url| {
+        let (is_http, has_user) = (matches!(url.scheme(), "http" | "https"), !url.username().is_empty());
+        is_http
+            && url.has_host()
+            && !has_user
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    match text.parse().ok().filter(is_one) {
+        Some(_) => Ok((text.trim_end_matches('/').to_owned(), text.into())),
+        None => Err("the URL of a server, such as http://127.0.0.1:4080".into()),
     }
 }
 
@@ -229,6 +271,18 @@ mod tests {
     fn sizes_are_bytes_or_have_a_unit() {
         let fine = [("1024", KIB, "\"1KiB\""), ("1025", 1025, "\"1025\""), ("2 MiB", 2 * MIB, "\"2MiB\"")];
         check(size(KIB..=16 * MIB), &fine, &["1023", "17MiB", "1MB", "MiB", "", "-1", "99999999999999999999MiB"]);
+    }
+
+    #[test]
+    fn levels_formats_and_servers() {
+        let levels =
+            [("warn", "warn".into(), "\"warn\""), ("info, a::b=off", "info,a::b=off".into(), "\"info,a::b=off\"")];
+        check(log_level, &levels, &["", "inof", "hookledger", "INFO", "info,", "=info", "a=", "a=loud", "[x]=info"]);
+        check(log_format, &[("json", LogFormat::Json, "\"json\"")], &["", "JSON", "xml"]);
+        let local = ("http://127.0.0.1:4080/", "http://127.0.0.1:4080".into(), "\"http://127.0.0.1:4080/\"");
+        let bad =
+            ["", "127.0.0.1:4080", "localhost:4080", "ftp://a", "http://a:b@c", "http://a?b", "https://a#b", "http://"];
+        check(server, &[local, ("https://a/b", "https://a/b".into(), "\"https://a/b\"")], &bad);
     }
 
     #[test]

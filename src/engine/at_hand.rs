@@ -31,7 +31,7 @@ impl Engine {
                 for id in ids {
                     // One that can't be read is passed over, and holds up no other.
                     if let Err(error) = bring_dead_letter(&mut self.state, &*self.reader, *id) {
-                        tracing::error!(dead_letter = %id, %error, "a dead letter can't be read");
+                        tracing::error!(dead_letter_id = %id, %error, "a dead letter can't be read");
                     }
                 }
                 Ok(())

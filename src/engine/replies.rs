@@ -1,7 +1,7 @@
 //! Who is told what came of a command, and when.
 
-use super::Engine;
 use super::exchange::{Answer, Asked, EngineError, Keep, Retried, Ticket, When};
+use super::{Engine, journal};
 use crate::domain::command::Command;
 use crate::domain::event::Event;
 use crate::domain::rejection::Rejection;
@@ -28,7 +28,9 @@ impl Engine {
         if let Some(Asked { ticket, keep, .. }) = asked {
             return self.reply(ticket, Err(rejection), keep.as_ref(), now);
         }
-        tracing::error!(%rejection, ?command, "a command of the engine's own was refused");
+        let (asked_for, delivery) = journal::of_its_own(command);
+        let delivery_id = delivery.map(tracing::field::display);
+        tracing::error!(asked_for, delivery_id, error = %rejection, "a command of the engine's own was refused");
         let is_unreadable = matches!(rejection, Rejection::Unreadable { .. });
         match command {
             Command::StartAttempt { delivery } => self.schedule.remove(*delivery),

@@ -47,6 +47,20 @@ impl Rate {
     }
 }
 
+/// What became of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// So many failures in a row: it is paused, and then tried with one attempt at a time.
+    Paused {
+        /// The failures.
+        failures: u32,
+        /// The end of the first pause.
+        until: Timestamp,
+    },
+    /// It answers again.
+    Resumed,
+}
+
 /// When an attempt may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
@@ -73,6 +87,8 @@ pub(super) struct Pace {
     /// Attempts in flight at most while it recovers; none: as many as any destination.
     recovering: Option<usize>,
     paused_until: Option<Timestamp>,
+    /// Whether it has been found out to fail, and has not answered since.
+    is_down: bool,
     /// Its own limit, where it has one.
     rate: Option<Rate>,
     /// When the bucket will be full again, in microseconds: the theoretical arrival time of the generic cell rate algorithm
@@ -123,7 +139,8 @@ impl Pace {
         }
     }
 
-    pub(super) fn ended(&mut self, sign: Sign, now: Timestamp, pacing: &Pacing) {
+    /// Takes note of how an attempt ended, and says when that is a turn. Being asked to be left alone is none.
+    pub(super) fn ended(&mut self, sign: Sign, now: Timestamp, pacing: &Pacing) -> Option<Turn> {
         self.seen = now;
         match sign {
             Sign::Unknown => {}
@@ -131,6 +148,7 @@ impl Pace {
                 (self.failures, self.paused_until) = (0, None);
                 let twice = self.recovering.map(|slots| slots.saturating_mul(2));
                 self.recovering = twice.filter(|slots| *slots < pacing.slots);
+                return std::mem::take(&mut self.is_down).then_some(Turn::Resumed);
             }
             // An attempt that ends during the pause began before it, or was urgent. It must not make the pause longer: many that
             // time out together are one sign.
@@ -138,7 +156,10 @@ impl Pace {
             Sign::Failing => {
                 self.failures = self.failures.saturating_add(1);
                 if let Some(over) = pacing.failures.and_then(|most| self.failures.checked_sub(most.max(1))) {
-                    self.pause(FIRST_PAUSE.saturating_mul(1 << over.min(20)).min(pacing.longest_pause), now);
+                    let until =
+                        self.pause(FIRST_PAUSE.saturating_mul(1 << over.min(20)).min(pacing.longest_pause), now);
+                    let is_news = !std::mem::replace(&mut self.is_down, true);
+                    return is_news.then_some(Turn::Paused { failures: self.failures, until });
                 }
             }
             Sign::Busy(asked) => {
@@ -150,15 +171,17 @@ impl Pace {
                 }
             }
         }
+        None
     }
 
     fn is_paused(&self, now: Timestamp) -> bool {
         self.paused_until(now).is_some()
     }
 
-    fn pause(&mut self, pause: Duration, now: Timestamp) {
+    fn pause(&mut self, pause: Duration, now: Timestamp) -> Timestamp {
         self.recovering = Some(1);
-        self.paused_until = self.paused_until.max(Some(now.plus(pause)));
+        let until = now.plus(pause);
+        *self.paused_until.insert(self.paused_until.map_or(until, |before| before.max(until)))
     }
 
     /// Whether there is nothing to remember of it: it is well, or nothing was heard of it for long.
@@ -232,6 +255,21 @@ mod tests {
             assert_eq!(pace.start(slots, at(1), &PACING), Start::AfterAnother);
         }
         assert!(pace.is_forgettable(at(1)));
+    }
+
+    #[test]
+    fn a_destination_turns_once_each_way() {
+        let mut pace = Pace::default();
+        let mut turn = |sign, millis| pace.ended(sign, at(millis), &PACING);
+        assert_eq!([turn(Sign::Failing, 0), turn(Sign::Failing, 0)], [None, None]);
+        assert_eq!(turn(Sign::Failing, 0), Some(Turn::Paused { failures: 3, until: at(1_000) }));
+        assert_eq!([turn(Sign::Failing, 500), turn(Sign::Failing, 1_000), turn(Sign::Unknown, 1_001)], [None; 3]);
+        assert_eq!(turn(Sign::Alive, 3_000), Some(Turn::Resumed));
+        assert_eq!([turn(Sign::Alive, 3_000), turn(Sign::Busy(None), 3_001), turn(Sign::Alive, 3_002)], [None; 3]);
+        for sign in [Sign::Failing, Sign::Failing] {
+            assert_eq!(turn(sign, 9_000), None);
+        }
+        assert!(turn(Sign::Failing, 9_000).is_some(), "and once more the next time");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum Roots {
 
 impl Roots {
     /// As ureq takes them.
-    pub(super) fn for_ureq(&self) -> RootCerts {
+    pub(crate) fn for_ureq(&self) -> RootCerts {
         match self {
             Self::Platform => RootCerts::PlatformVerifier,
             Self::Only(given) => RootCerts::Specific(Arc::new(given.0.clone())),

@@ -41,6 +41,8 @@ fn without_settings(mut command: Command) -> Command {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// What it has logged up to the line that says where it serves.
+    pub first_lines: Vec<String>,
     stderr: Channel<String>,
 }
 
@@ -70,13 +72,16 @@ impl Server {
         let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
         let (sender, stderr) = mpsc::channel();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut first_lines = Vec::new();
         let address = loop {
-            let line = stderr.recv_timeout(PATIENCE).expect("the server says that it serves");
-            if let Some((_, rest)) = line.split_once("address=") {
-                break rest.split_whitespace().next().and_then(|address| address.parse().ok()).expect("an address");
+            first_lines.push(stderr.recv_timeout(PATIENCE).expect("the server says that it serves"));
+            let line = first_lines.last().expect("a line");
+            // As text or as JSON.
+            if let Some((_, rest)) = line.split_once("address=").or_else(|| line.split_once("\"address\":\"")) {
+                break rest.split([' ', '"']).next().and_then(|address| address.parse().ok()).expect("an address");
             }
         };
-        Self { child, address, stderr }
+        Self { child, address, first_lines, stderr }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -114,6 +119,22 @@ impl Server {
     pub fn await_line(&self, part: &str) -> String {
         let mut lines = std::iter::from_fn(|| self.stderr.recv_timeout(PATIENCE).ok());
         lines.find(|line| line.contains(part)).unwrap_or_else(|| panic!("it says {part}"))
+    }
+
+    /// Waits for a line of its log, and gives it with those before it.
+    pub fn lines_until(&self, part: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains(part)) {
+            lines.push(self.stderr.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it says {part}")));
+        }
+        lines
+    }
+
+    /// SIGTERM, and what it logs from now on to its end.
+    pub fn last_lines(mut self) -> Vec<String> {
+        self.signal("TERM");
+        assert!(self.child.wait().expect("it has ended").success());
+        self.stderr.iter().collect()
     }
 
     /// Its memory, in KiB: `VmRSS` of Linux; `None` elsewhere.

@@ -1,5 +1,6 @@
 //! What a demonstration has to show, and whether it did.
 
+use super::Stage;
 use crate::cli::Failed;
 
 /// Claims, each with whether it held.
@@ -12,10 +13,8 @@ impl Checks {
     }
 
     /// Prints every claim; an error when one did not hold.
-    pub(super) fn conclude(self) -> Result<(), Failed> {
-        for (claim, holds) in &self.0 {
-            anstream::println!("{} {claim}", if *holds { "  ok  " } else { "FAILED" });
-        }
+    pub(super) fn conclude(self, stage: Stage) -> Result<(), Failed> {
+        self.0.iter().try_for_each(|(claim, holds)| stage.check(claim, *holds))?;
         match self.0.iter().filter(|(_, holds)| !holds).count() {
             0 => Ok(()),
             failed => Err(Failed::Run(format!("{failed} of {} things did not happen as they should", self.0.len()))),

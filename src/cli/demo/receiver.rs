@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use tiny_http::{Request, Response, Server};
 
+use super::Stage;
 use crate::clock::{Clock, SystemClock};
 use crate::signature::{InvalidSecret, Secret};
 use crate::verify::Verifier;
@@ -39,7 +40,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn start(secret: &Secret) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub(super) fn start(secret: &Secret, stage: Stage) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let server = Arc::new(Server::http("127.0.0.1:0")?);
         let url = format!("http://{}/hook", server.server_addr());
         let book = Arc::new(Mutex::new(Book::default()));
@@ -47,7 +48,7 @@ impl Receiver {
         let (at, notes) = (Arc::clone(&server), Arc::clone(&book));
         let thread = std::thread::Builder::new().name("receiver".into()).spawn(move || {
             for request in at.incoming_requests() {
-                answer(request, &verifier, &notes);
+                answer(request, &verifier, &notes, stage);
             }
         })?;
         Ok(Self { server, thread: Some(thread), book, url })
@@ -82,7 +83,7 @@ fn verifier(secret: &Secret) -> Result<Verifier, InvalidSecret> {
     Verifier::new(secret.expose())
 }
 
-fn answer(mut request: Request, verifier: &Verifier, book: &Mutex<Book>) {
+fn answer(mut request: Request, verifier: &Verifier, book: &Mutex<Book>, stage: Stage) {
     let mut body = Vec::new();
     if request.as_reader().read_to_end(&mut body).is_err() {
         return;
@@ -100,12 +101,13 @@ fn answer(mut request: Request, verifier: &Verifier, book: &Mutex<Book>) {
     let parsed: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let job = parsed["id"].as_str().unwrap_or_default().to_owned();
     let answered = status(&mut book.lock(), &job, refused.is_some());
-    anstream::println!(
-        "       receiver: {} about {job}, attempt {}: {}, answers {answered}",
+    // When nobody reads any more, the demonstration ends at its next line.
+    let _ = stage.aside(&format!(
+        "receiver: {} about {job}, attempt {}: {}, answers {answered}",
         header("X-Webhook-Event"),
         header("X-Webhook-Attempt"),
         refused.as_deref().unwrap_or("signature and time verified"),
-    );
+    ));
     book.lock().seen.push(Seen {
         job,
         id: header("webhook-id"),
