@@ -168,7 +168,7 @@ impl Engine {
             None => match Views::new(&*self.reader).job(id) {
                 Ok(job) => job.as_ref().map(is_over),
                 Err(error) => {
-                    tracing::error!(batch = %id, %error, "a batch can't be pruned");
+                    tracing::error!(batch_id = %id, %error, "a batch can't be pruned");
                     return Ok(false);
                 }
             },
